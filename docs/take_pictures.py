@@ -1,0 +1,161 @@
+"""Takes the README's picture of the page: `python docs/take_pictures.py` starts a server and writes docs/page.png.
+
+`--all FOLDER` also writes every theme and width into FOLDER, for looking at them. Needs Playwright and a Chromium.
+"""
+
+import argparse
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+DOCS = Path(__file__).parent
+CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+START = 60.0  # seconds a server may take
+LARGEST = 300_000  # bytes of the picture in the README
+VIEWS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
+
+PAGES = {"queue": ".q-row", "done": ".q-shot", "later": ".q-card", "numbers": ".q-chart"}
+
+DONE = (
+    "a lighthouse at dusk, storm clouds over the sea",
+    "flowers on a meadow in the morning",
+    "city lights at night, rain",
+    "mountain lake in autumn",
+    "desert under the stars",
+    "a forest in winter",
+    "the sea at dawn",
+    "a cat at the window, golden hour",
+)
+RUNNING = "sunset over the mountains, drifting haze, golden light"
+WAITING = (
+    ("an old harbour in the fog, fishing boats, first light", 768, 512, 24, 1),
+    ("a night train crossing the desert", 512, 768, 20, 4),
+    ("wild flowers by the road, watercolour", 512, 512, 20, 1),
+    ("aurora over a winter forest, long exposure, very wide view, tiny cabin with one lit window", 1024, 512, 30, 2),
+)
+SUBMIT = """async (jobs) => {
+  const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ jobs }) };
+  const answer = await fetch('queue-ext/v1/jobs/batch', options);
+  if (!answer.ok) throw new Error(await answer.text());
+}"""
+
+
+def job(prompt: str, width: int = 512, height: int = 512, steps: int = 4, images: int = 1) -> dict[str, Any]:
+    payload = {"prompt": prompt, "width": width, "height": height, "steps": steps, "n_iter": images, "seed": 7}
+    return {"task": "txt2img", "payload": payload}
+
+
+@contextmanager
+def server(step_s: float = 0.1) -> Iterator[str]:
+    """The address of a server with an empty queue."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {**os.environ, "QUEUE_EXT_DEMO_STEP_S": str(step_s)}
+        command = [sys.executable, "-m", "queue_ext", "serve", "--port", str(port), "--data-dir", folder]
+        process = subprocess.Popen(command, cwd=DOCS.parent, env=environ)
+        try:
+            yield _started(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _started(address: str, process: "subprocess.Popen[bytes]") -> str:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/queue-ext/v1/health", timeout=2).close()
+            return address
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError("the server did not start")
+
+
+def fill(page: Any, other: Any, address: str) -> None:
+    """Several pictures done, one forming, four waiting, two of them behind somebody else's."""
+    for each in (page, other):
+        each.goto(address)
+        each.locator('.q-state[data-state="live"]').wait_for()
+    page.evaluate(SUBMIT, [job(prompt) for prompt in DONE])
+    page.locator(".q-tile img").nth(len(DONE) - 1).wait_for(timeout=60_000)
+    page.evaluate(SUBMIT, [job(RUNNING, 768, 512, 150, 2)])
+    page.locator(".q-frame img:not([hidden])").wait_for(timeout=30_000)
+    other.evaluate(SUBMIT, [job("a quiet street in the rain", steps=20)])
+    page.evaluate(SUBMIT, [job(*waiting) for waiting in WAITING])
+    page.locator(".q-row").nth(len(WAITING)).wait_for()
+    page.locator('.q-bar[aria-valuenow="40"]').wait_for(timeout=60_000)
+
+
+def small(picture: bytes) -> bytes:
+    """The same picture in fewer bytes; only where that is not enough in fewer colours."""
+    drawn = Image.open(io.BytesIO(picture)).convert("RGB")
+    found = picture
+    for each in (drawn, drawn.quantize(256)):
+        out = io.BytesIO()
+        each.save(out, "PNG", optimize=True)
+        found = min(found, out.getvalue(), key=len)
+        if len(found) <= LARGEST:
+            break
+    return found
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--all", type=Path, metavar="FOLDER")
+    folder = options.parse_args().all
+    with server() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        page = browser.new_page(viewport={"width": 1280, "height": 936})
+        fill(page, browser.new_context().new_page(), address)
+        picture = small(page.screenshot())
+        if len(picture) > LARGEST:
+            raise SystemExit(f"the picture has {len(picture)} bytes, at most {LARGEST} are wanted")
+        (DOCS / "page.png").write_bytes(picture)
+        if folder:
+            take_all(page, address, folder)
+        browser.close()
+
+
+def take_all(page: Any, address: str, folder: Path) -> None:
+    """Every page and dialog of the tab in every theme and width."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme, width in VIEWS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"{address}/?__theme={theme}")
+        page.locator(".q-frame img:not([hidden])").wait_for(timeout=30_000)
+        for number, (name, there) in enumerate(PAGES.items()):
+            page.get_by_role("tab").nth(number).click()
+            page.locator(f"#q-panel-{name} :is({there})").first.wait_for()
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=folder / f"{theme}-{width}-{name}.png", full_page=True)
+        page.get_by_role("tab").first.click()
+        page.locator(".q-tile button").first.click()
+        page.locator(".q-viewer .q-infotext").wait_for()
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=folder / f"{theme}-{width}-job.png")
+        page.keyboard.press("Escape")
+        page.locator(".q-row .q-open").last.focus()
+        page.keyboard.press("e")
+        page.locator(".q-viewer .q-form").wait_for()
+        page.screenshot(path=folder / f"{theme}-{width}-edit.png")
+        page.keyboard.press("Escape")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The one place that knows which pydantic is installed: 1.10 in AUTOMATIC1111, 2 elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import pydantic
+from pydantic import BaseModel, Field, ValidationError
+
+from .errors import InvalidRequest
+
+PYDANTIC_2 = pydantic.VERSION.startswith("2.")
+T = TypeVar("T", bound=BaseModel)
+
+if PYDANTIC_2:
+
+    class Shape(BaseModel):
+        """A value that comes in from outside: a field it does not name is refused."""
+
+        model_config = {"extra": "forbid"}
+
+else:
+
+    class Shape(BaseModel):  # type: ignore[no-redef]
+        """A value that comes in from outside: a field it does not name is refused."""
+
+        class Config:
+            extra = "forbid"
+
+        @classmethod
+        def validate(cls, value: Any) -> Any:
+            """A list of pairs is no object, although pydantic 1 would make one of it."""
+            if isinstance(value, list):
+                raise TypeError("must be an object, not list")
+            return super().validate(value)
+
+
+def parse(shape: type[T], data: Any, *where: str) -> T:
+    """``data`` as a ``shape``. Raises InvalidRequest naming each field at fault."""
+    if not isinstance(data, dict):
+        raise InvalidRequest([{"loc": list(where) or ["body"], "msg": f"must be an object, not {type(data).__name__}"}])
+    try:
+        return shape.model_validate(data) if PYDANTIC_2 else shape.parse_obj(data)
+    except ValidationError as error:
+        raise InvalidRequest(faults(error.errors(), where)) from None
+
+
+def faults(errors: Any, where: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """What pydantic found, in the form of our answers; values are left out, they may be secret or huge."""
+    return [{"loc": [*where, *error["loc"]], "msg": _message(error)} for error in errors]
+
+
+def _message(error: Any) -> str:
+    kind = error["type"]
+    if kind in ("extra_forbidden", "value_error.extra"):
+        return "is not a known field"
+    if kind in ("missing", "value_error.missing"):
+        return "is required"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def given(shape: BaseModel) -> dict[str, Any]:
+    """The fields that were sent, with their values."""
+    return shape.model_dump(exclude_unset=True) if PYDANTIC_2 else shape.dict(exclude_unset=True)
+
+
+def checked(text: str | None = None, **schema: Any) -> Any:
+    """An optional field whose value a function of ours checks; ``schema`` says in the documents what that allows."""
+    if not PYDANTIC_2:
+        return Field(None, description=text, **schema)
+
+    def instead(shown: dict[str, Any]) -> None:
+        shown["anyOf"] = [schema, {"type": "null"}]
+
+    return Field(None, description=text, json_schema_extra=instead)
+
+
+def json_schemas(shapes: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON Schema of models and typed dictionaries: one by each given name, and the definitions these refer to.
+
+    ``place`` is where definitions will stand, such as ``#/components/schemas/{model}``. Needs pydantic 2.
+    """
+    from pydantic import TypeAdapter
+
+    asked: Any = [(name, "validation", TypeAdapter(shape)) for name, shape in shapes.items()]
+    found, definitions = TypeAdapter.json_schemas(asked, ref_template=place)
+    return {name: schema for (name, _), schema in found.items()}, definitions.get("$defs", {})

@@ -1,0 +1,137 @@
+"""Errors as RFC 9457 problems, and the limit on what a body may weigh."""
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..compat import faults
+from ..errors import InvalidRequest, LimitReached, QueueExtError, RouteNotFound, StorageUnavailable, TooLarge
+from ..tokens import TokenRefused
+
+log = logging.getLogger(__name__)
+
+JSON = "application/problem+json"
+GONE = 499  # the client closed the connection; nginx's number for it
+RETRY_STORAGE = 5  # seconds after which a full disk or an absent database is worth another try
+
+
+def problem(error: QueueExtError) -> dict[str, Any]:
+    """The body of contract, section 4."""
+    return {
+        "type": f"https://queue-ext.invalid/problems/{error.code.replace('_', '-')}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "errors": error.errors,
+    }
+
+
+def answer(error: QueueExtError) -> Response:
+    """The response that says what was wrong."""
+    headers = {}
+    if isinstance(error, LimitReached):
+        headers["Retry-After"] = str(error.values["retry_after"])
+    if isinstance(error, StorageUnavailable):
+        headers["Retry-After"] = str(RETRY_STORAGE)
+    if error.status == 401:
+        # A browser asks its user for a password when it reads Basic; for a token the page has to get another.
+        headers["WWW-Authenticate"] = (
+            'Bearer error="invalid_token"' if isinstance(error, TokenRefused) else 'Basic realm="queue"'
+        )
+    # In ASCII: what is repeated from a bad request may hold half a surrogate pair, which UTF-8 does not know.
+    return Response(json.dumps(problem(error)), error.status, headers, media_type=JSON)
+
+
+class HttpProblem(QueueExtError):
+    """{detail}"""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail=detail)
+        self.status = status
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application as a problem."""
+
+    @app.exception_handler(QueueExtError)
+    async def on_error(_request: Request, error: QueueExtError) -> Response:
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
+        return answer(InvalidRequest([_without_place(fault) for fault in faults(error.errors())]))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return answer(RouteNotFound(path=request.url.path))
+        return answer(HttpProblem(error.status_code, str(error.detail)))
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=GONE)  # which nobody reads any more
+
+    @app.exception_handler(Exception)
+    async def on_defect(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer(HttpProblem(500, "the queue has a defect here; its log says more"))
+
+
+def _without_place(fault: dict[str, Any]) -> dict[str, Any]:
+    """``("body", "width")`` is ``("width",)``: only what a person wrote."""
+    place = fault["loc"][1:] if len(fault["loc"]) > 1 and fault["loc"][0] in ("body", "query", "path") else fault["loc"]
+    if fault["loc"][0] == "body" and any(isinstance(part, int) for part in fault["loc"]) and "JSON" in fault["msg"]:
+        place = ["body"]
+    return {**fault, "loc": list(place)}
+
+
+class BodyLimit:
+    """ASGI middleware: a body above ``limit`` bytes is a 413, whether its length was announced or not."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.limit:
+            return await self._refuse(scope, receive, send)
+        await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen, exceeded, started = 0, False, False
+
+        async def counting() -> Message:
+            nonlocal seen, exceeded
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit:
+                exceeded = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if not exceeded:
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, counting, sending)
+        except Exception:
+            if not exceeded:
+                raise
+        if exceeded and not started:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(TooLarge(limit_mb=f"{self.limit / 1e6:g}"))(scope, receive, send)

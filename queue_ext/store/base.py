@@ -1,0 +1,115 @@
+"""What every part of the store shares: transactions that are tried again, and the statements that must stay quick."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from ..filters import Filters
+from ..models import State
+from .change import Change
+from .database import Database, Tables, is_conflict, storage_errors
+from .statistics import Statistics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CONFLICT_RETRIES = 12  # tries of a transaction that met another one
+
+
+class Statements:
+    """The hot statements, by name, so that a test can ask the database for their plan."""
+
+    def __init__(self, tables: Tables) -> None:
+        job = tables.job
+        waiting = (job.c.queue == bindparam("queue"), job.c.state == State.ENQUEUED.value)
+        other = job.alias()
+        busy = exists().where(other.c.concurrency_key == job.c.concurrency_key, other.c.state == State.PROCESSING.value)
+        free = or_(job.c.concurrency_key.is_(None), ~busy)
+        self.first = (
+            select(job)
+            .where(*waiting, free)
+            .order_by(job.c.order_key)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=job)
+        )
+        self.rank = select(func.count(), func.coalesce(func.sum(job.c.work), 0.0)).where(
+            *waiting, job.c.order_key < bindparam("high")
+        )
+        self.stretch = (
+            select(job.c.order_key, job.c.work)
+            .where(*waiting, job.c.order_key >= bindparam("low"), job.c.order_key < bindparam("high"))
+            .order_by(job.c.order_key)
+        )
+        self.line = select(job.c.id, job.c.owner, job.c.order_key, job.c.work).where(*waiting).order_by(job.c.order_key)
+        self.line_page = (
+            select(job).where(*waiting, job.c.order_key > bindparam("low")).order_by(job.c.order_key).limit(50)
+        )
+
+
+class StoreBase:
+    """Holds the database; the verbs are in the classes that build on it."""
+
+    def __init__(self, db: Database, retention: float) -> None:
+        self.db = db
+        self.tables = db.tables
+        self.statements = Statements(db.tables)
+        self.retention = retention
+        self.filters = Filters()
+        self.filters.add(Statistics(), order=900)
+        self._known_queues: set[str] = set()  # a lane is made once; where it was deleted meanwhile, its jobs still run
+        self.on_commit: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """One transaction with its Change; what it collected is written at the end of the block."""
+        with self.db.write() as conn:
+            change = Change(conn, self.db, self.retention, self.filters)
+            yield change
+            self._release_children(change)
+            change.flush()
+        self._known_queues |= change.lanes
+        if change.last_seq is not None:
+            self.on_commit()
+
+    def _release_children(self, change: Change) -> None:
+        """Let jobs go on that waited for those that ended in this change; see ``store.family``."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that changes no job's state and leaves no event."""
+        with storage_errors(), self.db.write() as conn:
+            yield conn
+
+
+def transactional(verb: "Callable[Concatenate[Any, Change, P], R]") -> "Callable[Concatenate[Any, P], R]":
+    """Run a verb of the store in one transaction, handing it the Change, and again when it met another transaction."""
+
+    @functools.wraps(verb)
+    def run(self: StoreBase, *args: P.args, **kwargs: P.kwargs) -> R:
+        def once() -> R:
+            with self.changing() as change:
+                return verb(self, change, *args, **kwargs)
+
+        with storage_errors():
+            try:
+                return once()
+            except DBAPIError as error:
+                if not is_conflict(error):
+                    raise
+            return _patient(once)
+
+    return run
+
+
+_patient = Retrying(
+    retry=retry_if_exception(is_conflict),
+    stop=stop_after_attempt(CONFLICT_RETRIES),
+    wait=wait_random_exponential(multiplier=0.01, max=0.5),
+    reraise=True,
+)

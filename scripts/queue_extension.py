@@ -1,0 +1,3 @@
+from queue_ext import webui
+
+webui.register()

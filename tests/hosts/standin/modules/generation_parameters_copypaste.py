@@ -1,0 +1,3 @@
+"""The old name."""
+
+from modules.infotext_utils import *  # noqa: F403

@@ -1,0 +1,131 @@
+"""The front-ends of ``examples/``: built once, served from an origin of their own, driven in Chromium."""
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..conftest import require
+from .server import ROOT, Server
+
+CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+DEADLINE = 20_000  # ms for anything to appear
+NPM_TIMEOUT = 300  # seconds
+LIVE = '.state[data-state="live"]'
+
+
+class Built:
+    """A copy of ``examples/`` with its packages installed from the lock file and the Vue example built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "examples"
+        ignored = shutil.ignore_patterns("node_modules", "dist")
+        shutil.copytree(ROOT / "examples", self.folder, ignore=ignored)
+        self.npm("ci", "--prefer-offline")
+        self.npm("run", "build")
+
+    def npm(self, *arguments: str, **environ: str) -> str:
+        """What ``npm`` says; fails with it."""
+        npm = shutil.which("npm")
+        if npm is None:
+            require("npm is not installed")
+        done = subprocess.run(
+            [str(npm), *arguments], cwd=self.folder, env={**os.environ, "NO_COLOR": "1", **environ},
+            capture_output=True, text=True, timeout=NPM_TIMEOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, f"npm {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "vue" / "dist"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@contextmanager
+def hosted(folder: Path) -> Iterator[str]:
+    """The address of a web server that serves a folder: another origin than the queue's."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        require("Playwright is not installed")
+    if CHROMIUM is None:
+        require("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody with a browser of their own who uses the Vue example."""
+
+    def __init__(self, browser: Any, site: str, server: Server, **options: Any) -> None:
+        self.site, self.server = site, server
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        self.context.set_default_timeout(DEADLINE)
+        self.errors: list[str] = []  # of our own code
+        self.console: list[str] = []
+        self.page = self.tab()
+
+    def tab(self) -> Any:
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.console.append(message.text))
+        page.goto(f"{self.site}/?server={self.server.root}")
+        return page
+
+    def enter(self) -> "Visitor":
+        self.page.locator(".guest").click()
+        self.page.locator(LIVE).wait_for()
+        return self
+
+    @property
+    def secret(self) -> str:
+        return str(self.page.evaluate("localStorage.getItem('queue-client-id')"))
+
+    def submit(self, prompt: str, steps: int = 5) -> str:
+        """Write a prompt and press the button; the job's id."""
+        self.page.locator("[name=prompt]").fill(prompt)
+        self.page.locator("[name=steps]").fill(str(steps))
+        with self.page.expect_response(lambda answer: answer.url.endswith("/v1/jobs") and answer.status == 201) as told:
+            self.page.locator("button.main").click()
+        return str(told.value.json()["id"])
+
+    def row(self, job_id: str, page: Any = None) -> Any:
+        return (page or self.page).locator(f".line .job[data-id='{job_id}']")
+
+    def tile(self, job_id: str, page: Any = None) -> Any:
+        return (page or self.page).locator(f".tile[data-id='{job_id}'] img")
+
+    def online(self) -> None:
+        """The network is back, and the browser says so."""
+        self.context.set_offline(False)
+        self.page.evaluate("dispatchEvent(new Event('online'))")
+        self.page.locator(LIVE).wait_for()
+
+    def close(self) -> None:
+        self.context.close()
+        assert not self.errors

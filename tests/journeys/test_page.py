@@ -1,0 +1,615 @@
+"""What people see: two browsers on one queue, driven through Chromium."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+STEP_S = 0.04  # seconds a step of the demo takes
+DEADLINE = 20_000  # ms for anything to appear
+START = 60.0  # seconds a server may take, its first fetch of the socket library included
+HOSTILE = '<img src=x onerror="window.hacked = 1"> \u202egnal\u202c \U0001f3d4\ufe0f flowers'
+LIVE = '.q-state[data-state="live"]'
+
+
+def _unavailable(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        _unavailable("Playwright is not installed")
+    if CHROMIUM is None:
+        _unavailable("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+class Server:
+    """``python -m queue_ext serve`` as a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self.start()
+
+    def start(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "queue_ext",
+            "serve",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(self.folder / "data"),
+        ]
+        environ = {**os.environ, "QUEUE_EXT_DEMO_STEP_S": str(STEP_S)}
+        with open(self.folder / "server.log", "a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+        _until(self.answers, START, lambda: (self.folder / "server.log").read_text())
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "server.log").read_text()
+        with suppress(OSError):
+            urllib.request.urlopen(f"{self.address}/queue-ext/v1/health", timeout=2).close()
+            return True
+        return False
+
+    def post(self, path: str, body: Any) -> Any:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/queue-ext/v1/{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def _until(true: Callable[[], Any], seconds: float, why: Callable[[], str]) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("page"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def opened(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Opens the page as somebody new; ends with no error of ours in any console."""
+    contexts: list[Any] = []
+    troubles: list[str] = []
+
+    def heard(message: Any) -> None:
+        # Gradio's own page asks a public network for a script that it does not need.
+        if message.type == "error" and "cdnjs" not in str(message.location):
+            troubles.append(f"{message.text} {message.location}")
+
+    def open_page(
+        width: int = 1280, expect_live: bool = True, clock: bool = False, path: str = "", **options: Any
+    ) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(DEADLINE)
+        page.on("console", heard)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.troubles = troubles
+        if clock:
+            page.clock.install()
+        page.goto(server.address + path)
+        if expect_live:
+            page.locator(LIVE).wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    server.post("jobs/actions", {"action": "cancel", "filter": {}})  # nothing is left behind for the next test
+    assert not troubles
+
+
+def _fill(page: Any, prompt: str, steps: int = 20) -> None:
+    page.get_by_label("Prompt", exact=True).fill(prompt)
+    page.get_by_label("Steps").first.fill(str(steps))
+
+
+def _enqueue(page: Any, prompt: str, steps: int = 20) -> None:
+    _fill(page, prompt, steps)
+    page.get_by_role("button", name="Enqueue").click()
+    page.locator(".q-toast", has_text="Queued").last.wait_for()
+
+
+def _submit(page: Any, *prompts: str, steps: int = 20) -> None:
+    """As another program of the same person would."""
+    jobs = [
+        {"task": "txt2img", "payload": {"prompt": prompt, "steps": steps, "width": 64, "height": 64}}
+        for prompt in prompts
+    ]
+    page.evaluate(
+        """async (jobs) => {
+          const headers = { 'Content-Type': 'application/json' };
+          await fetch('queue-ext/v1/jobs/batch', { method: 'POST', headers, body: JSON.stringify({ jobs }) });
+        }""",
+        jobs,
+    )
+
+
+def _row(page: Any, prompt: str) -> Any:
+    return page.locator(".q-row", has_text=prompt)
+
+
+def _expect_text(locator: Any, text: "str | re.Pattern[str]") -> None:
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_text(text, timeout=DEADLINE)
+
+
+def _expect_count(locator: Any, count: int) -> None:
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_count(count, timeout=DEADLINE)
+
+
+def _clear(page: Any) -> None:
+    page.evaluate(
+        """async () => {
+          const headers = { 'Content-Type': 'application/json' };
+          const filter = { state: ['enqueued', 'processing', 'scheduled'] };
+          const body = JSON.stringify({ action: 'cancel', filter });
+          await fetch('queue-ext/v1/jobs/actions', { method: 'POST', headers, body });
+        }"""
+    )
+    page.locator(".q-quiet").wait_for()
+
+
+def test_pictures_are_queued_count_down_and_appear(opened: Callable[..., Any]) -> None:
+    """Anna and Ben take turns; Ben's second picture moves up when Anna cancels one, and both see their pictures."""
+    anna, ben = opened(), opened()
+    anna.get_by_label("Pictures", exact=True).fill("50")
+    _enqueue(anna, "a lighthouse at dusk", steps=150)
+    anna.locator(".q-running .q-prompt", has_text="lighthouse").wait_for()
+    anna.locator(".q-frame img:not([hidden])").wait_for()
+    _submit(anna, "a forest in winter", HOSTILE)
+    _submit(ben, "a desert at night", "a city in the rain")
+
+    for page in (anna, ben):
+        _expect_count(page.locator(".q-row"), 4)
+    _expect_text(_row(ben, "desert").locator(".q-place"), "1")
+    _expect_text(_row(ben, "city").locator(".q-place"), "3")
+    _expect_text(_row(ben, "city").locator(".q-before"), "3 before it")
+    _expect_text(ben.locator(".q-own"), re.compile("next in line"))
+    _row(anna, "forest").get_by_role("button", name="Cancel").click()
+    _expect_text(_row(ben, "city").locator(".q-place"), "2")
+    _expect_text(_row(ben, "city").locator(".q-before"), "2 before it")
+    _expect_count(_row(anna, "forest"), 0)
+
+    anna.locator(".q-running").get_by_role("button", name="Cancel").click()
+    anna.locator(".q-tile").get_by_role("button", name="onerror").locator("img").wait_for()
+    for prompt in ("a desert at night", "a city in the rain"):
+        ben.locator(f".q-tile button[title='{prompt}'] img").wait_for()
+    _expect_text(anna.locator(".q-own"), "You have nothing in the queue.")
+    assert anna.evaluate("window.hacked") is None and ben.evaluate("window.hacked") is None
+
+
+def test_prompts_of_any_kind_are_shown_as_text_and_burst_nothing(opened: Callable[..., Any]) -> None:
+    page = opened()
+    page.set_viewport_size({"width": 390, "height": 800})
+    strange = [
+        HOSTILE,
+        "w" * 10_000,
+        "zero\u200bwidth\u2060\ufeff",
+        "</script><b>bold</b> &amp;",
+        "\u202eright to left",
+    ]
+    _submit(page, "a hold up of some length", *strange, steps=500)
+    _expect_count(page.locator(".q-row"), len(strange))
+    shown = page.locator(".q-row .q-prompt").all_text_contents()
+    assert all(any(text[:60] in each for each in shown) for text in strange), shown
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator(".q-row b", has_text="bold").count() == 0 and page.evaluate("window.hacked") is None
+    _clear(page)
+
+
+def test_a_picture_opens_with_its_infotext_and_closes_by_keyboard(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _submit(page, f"{HOSTILE} in a vase", steps=2)
+    tile = page.locator(".q-tile").get_by_role("button", name="in a vase")
+    tile.wait_for()
+    tile.focus()
+    page.keyboard.press("Enter")
+    viewer = page.locator(".q-viewer[open]")
+    viewer.wait_for()
+    assert HOSTILE in viewer.locator(".q-infotext").text_content()
+    page.wait_for_function("document.querySelector('.q-viewer .q-picture img:last-child').naturalWidth === 64")
+    with page.expect_download() as download:
+        viewer.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename.endswith(".png")
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    page.keyboard.press("Escape")
+    viewer.wait_for(state="hidden")
+    assert tile.evaluate("tile => tile === document.activeElement")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_bad_input_is_told_beside_the_button_by_the_name_of_the_field(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _fill(page, "a flower")
+    page.get_by_label("Width").fill("5")
+    page.get_by_role("button", name="Enqueue").click()
+    _expect_text(page.locator(".queue-said p"), re.compile("^Width: must be an integer from 16 to 8192, not 5"))
+    page.get_by_label("img2img").check()
+    page.get_by_label("Width").fill("64")
+    page.get_by_text("Picture to start from").wait_for()
+    page.get_by_role("button", name="Enqueue").click()
+    _expect_text(page.locator(".queue-said p"), "Picture to start from: add one, img2img needs it")
+    _expect_count(page.locator(".q-row"), 0)
+
+
+def test_a_picture_can_be_made_from_a_picture(opened: Callable[..., Any], tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "start.png")
+    page = opened()
+    page.get_by_label("img2img").check()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
+    page.locator(".queue-form img").first.wait_for()
+    page.get_by_label("Width").fill("64")
+    page.get_by_label("Height").fill("64")
+    _enqueue(page, "teal mountains", steps=2)
+    page.locator(".q-tile button[title='teal mountains'] img").first.wait_for()
+
+
+def test_the_last_in_line_moves_to_the_front_by_keyboard(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _submit(page, "running for long", steps=1000)
+    page.locator(".q-running", has_text="running for long").wait_for()
+    _submit(page, "first", "second", "third")
+    _expect_text(_row(page, "third").locator(".q-place"), "3")
+    _row(page, "third").get_by_role("button", name="Move to front").focus()
+    page.keyboard.press("Enter")
+    _expect_text(_row(page, "third").locator(".q-place"), "1")
+    _expect_text(page.locator(".q-row .q-prompt").first, "third")
+    page.locator(".q-running").get_by_role("button", name="Cancel").click()
+    page.locator(".q-running", has_text="third").wait_for()
+    _clear(page)
+
+
+def _prompts(page: Any) -> list[str]:
+    return page.locator(".q-row .q-prompt").all_inner_texts()
+
+
+def _expect_order(page: Any, *prompts: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator(".q-row .q-prompt")).to_have_text(list(prompts), timeout=DEADLINE)
+
+
+def test_a_line_is_reordered_by_hand_and_by_keyboard_and_put_back(opened: Callable[..., Any]) -> None:
+    """What one browser drags, moves, prioritises and takes back, the other one sees."""
+    page, other = opened(), opened()
+    _submit(page, "running for long", steps=1000)
+    page.locator(".q-running", has_text="running for long").wait_for()
+    _submit(page, "amber", "birch", "cedar", "dunes")
+    _expect_order(page, "amber", "birch", "cedar", "dunes")
+
+    grip, target = _row(page, "amber").locator(".q-place"), _row(page, "cedar")
+    start, end = grip.bounding_box(), target.bounding_box()
+    page.mouse.move(start["x"] + 8, start["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 12, end["y"], steps=4)
+    page.mouse.move(start["x"] + 12, end["y"] + end["height"], steps=4)
+    page.mouse.up()
+    _expect_order(other, "birch", "cedar", "amber", "dunes")
+    page.locator(".q-toast").get_by_role("button", name="Undo").click()
+    _expect_order(other, "amber", "birch", "cedar", "dunes")
+
+    _row(page, "dunes").locator(".q-open").focus()
+    page.keyboard.press("Alt+ArrowUp")
+    _expect_order(page, "amber", "birch", "dunes", "cedar")
+    page.keyboard.press("Shift+ArrowDown")  # c as well: both move
+    page.locator(".q-bar-actions", has_text="2 chosen").wait_for()
+    page.keyboard.press("Alt+Home")
+    _expect_order(other, "dunes", "cedar", "amber", "birch")
+    page.locator(".q-bar-actions").get_by_role("button", name="Bookmark").click()
+    _expect_count(other.locator(".q-row .q-star:visible"), 2)
+
+    page.keyboard.press("Escape")
+    _row(page, "amber").locator(".q-box").click()
+    _row(page, "birch").locator(".q-box").click(modifiers=["Shift"])
+    page.get_by_label("Priority", exact=True).fill("7")
+    page.keyboard.press("Enter")
+    _expect_order(other, "amber", "birch", "dunes", "cedar")
+    _row(other, "amber").locator(".q-facts", has_text="priority +7").wait_for()
+    _row(page, "amber").locator(".q-open").focus()
+    page.keyboard.press("Delete")
+    _expect_order(other, "dunes", "cedar")
+    page.locator(".q-toast", has_text="2 jobs cancelled").get_by_role("button", name="Undo").click()
+    _expect_order(other, "amber", "birch", "dunes", "cedar")
+
+    page.get_by_role("button", name="Pause lane default").click()
+    other.locator(".q-paused:visible", has_text="Paused").wait_for()
+    other.get_by_role("button", name="Resume lane default").click()
+    page.get_by_role("button", name="Pause lane default").wait_for()
+    page.get_by_role("button", name="Clear lane default").click()
+    page.locator(".q-ask[open]").get_by_role("button", name="Clear the lane").click()
+    _expect_count(other.locator(".q-row"), 0)
+    _clear(page)
+
+
+def test_a_waiting_job_is_edited_checked_and_cloned(opened: Callable[..., Any], server: Server) -> None:
+    """What does not fit is told beside its field; a server that restarts in the middle takes nothing away."""
+    page = opened(clock=True)
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "a red house")
+    _row(page, "a red house").locator(".q-open").focus()
+    page.keyboard.press("e")
+    form = page.locator(".q-viewer[open] form", has_text="Negative prompt")
+    form.get_by_label("Prompt", exact=True).fill(f"a blue house {HOSTILE}")
+    form.get_by_label("Width").fill("5")
+    form.get_by_role("button", name="Save").click()
+    _expect_text(form.locator("[role=alert]:visible").first, re.compile("from 16 to 8192, not 5"))
+    assert form.get_by_label("Width").evaluate("input => input === document.activeElement")
+    server.stop()
+    page.locator('.q-state[data-state="lost"]').wait_for()
+    server.start()
+    _hurry(page, page.locator(LIVE))
+    form.get_by_label("Width").fill("128")
+    form.get_by_label("Priority").fill("3")
+    form.get_by_role("button", name="Save").click()
+    _row(page, "a blue house").locator(".q-facts", has_text="128 × 64").wait_for()
+    page.locator(".q-viewer").get_by_role("button", name="Clone with changes").click()
+    form.get_by_label("Steps").fill("7")
+    form.get_by_role("button", name="Add to the line").click()
+    page.locator(".q-toast", has_text="A copy is in line").wait_for()
+    page.keyboard.press("Escape")
+    _expect_count(_row(page, "a blue house"), 2)
+    for row in (0, 1):
+        page.locator(".q-row .q-box").nth(row).click()
+    page.locator(".q-bar-actions").get_by_role("button", name="Compare").click()
+    _expect_text(page.locator(".q-difference tbody th"), "steps")
+    page.keyboard.press("Escape")
+    assert page.evaluate("window.hacked") is None
+    page.troubles.clear()  # refusals and lost sockets, as the browser reports them
+
+
+def test_what_is_done_is_found_compared_and_tried_again(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _submit(page, "a violet sea", "a violet wood", "violet !refuse 1", "violet !refuse 2", steps=2)
+    page.locator(".q-tile button[title='a violet wood'] img").wait_for()
+    page.locator(".q-tile.q-failed", has_text="violet !refuse 2").wait_for()
+    page.get_by_role("tab", name="Done").click()
+    page.get_by_label("Text in prompt or name").fill("VIOLET")
+    _expect_count(page.locator(".q-shot"), 4)
+    _expect_text(page.locator(".q-groups b"), "×2")
+    page.get_by_label("How they ended").select_option("succeeded")
+    _expect_count(page.locator(".q-shot"), 2)
+    page.get_by_role("button", name="Table").click()
+    page.locator(".q-done-row .q-open", has_text="a violet sea").focus()
+    page.keyboard.press("b")
+    page.keyboard.press("Space")
+    page.locator(".q-done .q-bar-actions input").fill("keep")
+    page.keyboard.press("Enter")
+    page.locator(".q-done-row .q-facts", has_text="#keep").wait_for()
+    page.get_by_label("Bookmark", exact=True).check()
+    _expect_count(page.locator(".q-done-row"), 1)
+    page.get_by_label("Bookmark", exact=True).uncheck()
+    page.get_by_label("How they ended").select_option("failed")
+    page.get_by_role("button", name=re.compile("^Try all 2 again")).click()
+    page.locator(".q-toast", has_text="2 jobs in line again").wait_for()
+    _expect_count(page.locator(".q-done-row"), 2)  # they failed once more
+    page.get_by_label("How they ended").select_option("")
+    page.locator(".q-done-row", has_text="a violet wood").locator(".q-box").click()
+    page.locator(".q-done .q-bar-actions").get_by_role("button", name="Delete").click()
+    _expect_count(page.locator(".q-done-row", has_text="a violet wood"), 0)
+    page.locator(".q-toast", has_text="Deleted").get_by_role("button", name="Undo").click()
+    page.locator(".q-done-row", has_text="a violet wood").locator(".q-open").click()
+    page.locator(".q-viewer[open]").get_by_text("History").click()
+    page.locator(".q-history li[data-state=succeeded]").wait_for()
+
+
+def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., Any], server: Server) -> None:
+    """The expression is put in words while one types; what the server refuses stands beside its field."""
+    page = opened()
+    page.get_by_role("tab", name="Later").click()
+    page.get_by_role("button", name="New schedule").click()
+    form = page.locator("dialog[open] form")
+    form.get_by_label("Name").fill("weekly sea")
+    form.get_by_label(re.compile("^When")).fill("*/20 8-10 * * foo")
+    _expect_text(form.locator("[role=alert]:visible"), re.compile("foo"))
+    form.get_by_label(re.compile("^When")).fill("30 9 * * mon")
+    _expect_text(form.locator(".q-words"), re.compile("09:30, only on Monday"))
+    _expect_count(form.locator(".q-next li"), 5)
+    form.get_by_label("Prompt", exact=True).fill("a weekly sea")
+    form.get_by_label("Width").fill("1")
+    form.get_by_role("button", name="Save").click()
+    _expect_text(form.locator("[role=alert]:visible").first, re.compile("from 16 to 8192"))
+    form.get_by_label("Width").fill("64")
+    form.get_by_label("Height").fill("64")
+    form.get_by_role("button", name="Save").click()
+    card = page.locator(".q-schedule", has_text="weekly sea")
+    card.get_by_role("button", name="Run now").click()
+    card.locator(".q-strip img").wait_for()
+    _expect_count(page.locator(".q-day", has_text="weekly sea"), 5)
+    card.get_by_role("switch").uncheck()
+    card.locator(".q-facts", has_text="switched off").wait_for()
+    card.get_by_role("button", name="Delete").click()
+    _expect_count(card, 0)
+    page.locator(".q-toast", has_text="weekly sea deleted").get_by_role("button", name="Undo").click()
+    card.wait_for()
+    page.keyboard.press("4")
+    page.locator(".q-chart").first.wait_for()
+    page.get_by_role("table").filter(has_text="64 × 64").wait_for()
+    page.troubles.clear()  # what was refused, as the browser reports it
+
+
+def test_the_page_itself_gives_a_browser_its_name(server: Server) -> None:
+    """Who clicks before anything else was answered is somebody already."""
+    with requests.Session() as browser:
+        assert "queue_client" in browser.get(server.address).cookies
+        again = browser.get(server.address)
+        assert again.status_code == 200 and "queue_client" not in again.cookies
+
+
+SERIOUS = ("serious", "critical")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_serious_is_found_by_axe(opened: Callable[..., Any], theme: str) -> None:
+    """Every page and dialog of the tab; Gradio's own form is not ours to judge."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = opened(path=f"/?__theme={theme}")
+    found: list[str] = []
+
+    def judge(what: str) -> None:
+        for dialog in (".queue-ext dialog[open]", "#queue_ext"):
+            if page.locator(dialog).count():
+                options = {"resultTypes": ["violations"]}
+                answer = axe.run(page, context=dialog, options=options).response
+                break
+        for fault in answer["violations"]:
+            if fault["impact"] in SERIOUS:
+                found.append(f"{what}: {fault['id']}: {[node['html'][:160] for node in fault['nodes'][:3]]}")
+
+    _submit(page, "a picture to judge", "never !refuse", steps=2)
+    page.locator(".q-tile button[title='a picture to judge'] img").wait_for()
+    _submit(page, "running for long", steps=1000)
+    page.locator(".q-running", has_text="running for long").wait_for()
+    _submit(page, "first", "second")
+    page.locator(".q-row .q-box").first.click()
+    judge("queue")
+    _row(page, "second").locator(".q-open").click()
+    page.locator(".q-viewer").get_by_text("History").wait_for()
+    judge("waiting job")
+    page.keyboard.press("e")
+    page.locator(".q-viewer .q-form").wait_for()
+    judge("edit")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.locator(".q-tile button[title='a picture to judge']").first.click()
+    page.locator(".q-viewer .q-infotext").wait_for()
+    judge("job")
+    page.keyboard.press("Escape")
+    for number, (name, there) in enumerate(
+        {"done": ".q-shot", "later": ".q-schedule, .q-empty", "numbers": ".q-chart"}.items()
+    ):
+        page.keyboard.press(str(number + 2))
+        page.locator(f"#q-panel-{name} :is({there})").first.wait_for()
+        judge(name)
+    page.get_by_role("tab", name="Later").click()
+    page.get_by_role("button", name="New schedule").click()
+    page.locator("dialog[open] .q-next li").first.wait_for()
+    judge("schedule")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.locator("dialog[open] kbd").first.wait_for()
+    judge("keys")
+    assert found == []
+
+
+def test_it_fits_a_phone_and_speaks_chinese(opened: Callable[..., Any]) -> None:
+    page = opened(width=390, locale="zh-CN")
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "a very long prompt " * 200, HOSTILE)
+    _expect_count(page.locator(".q-row"), 2)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    _expect_text(page.locator(".q-state"), "实时")
+    page.get_by_role("button", name="加入队列").wait_for()
+    _clear(page)
+
+
+def test_nobody_is_asked_while_the_socket_is_up(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _submit(page, "one", steps=30)
+    page.locator(".q-running", has_text="one").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator(".q-tile button[title='one'] img").first.wait_for()
+    assert not [url for url in asked if not url.startswith("blob:") and "/images/" not in url]
+
+
+def test_without_the_socket_library_it_says_so_and_asks(opened: Callable[..., Any], browser: Any) -> None:
+    page = opened(expect_live=False, clock=True)
+    page.troubles.clear()
+    page.route("**/vendor/*", lambda route: route.fulfill(status=404))
+    page.reload()
+    page.locator('.q-state[data-state="polling"]').wait_for()
+    assert "Socket.IO" in page.locator(".q-why").inner_text()
+    _submit(page, "asked for", steps=2)
+    _hurry(page, page.locator(".q-tile button[title='asked for'] img"))
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "asked for too")
+    _hurry(page, _row(page, "asked for too"))
+    assert all("404" in trouble for trouble in page.troubles)
+    page.troubles.clear()
+
+
+def _hurry(page: Any, locator: Any) -> None:
+    """Wait for something while time flies: what the page does in twenty seconds it does now."""
+    deadline = time.monotonic() + START
+    while not locator.count():
+        assert time.monotonic() < deadline
+        page.clock.fast_forward(20_000)
+        with suppress(Exception):
+            locator.wait_for(timeout=1_000)
+
+
+def test_a_server_that_went_away_is_told_at_once_and_caught_up_with(opened: Callable[..., Any], server: Server) -> None:
+    page = opened(clock=True)
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "survives", steps=2)
+    _row(page, "survives").wait_for()
+    server.stop()
+    page.locator('.q-state[data-state="lost"]').wait_for()
+    _row(page, "survives").wait_for()  # what is known stays
+    server.start()
+    _hurry(page, page.locator(LIVE))
+    page.locator(".q-running").get_by_role("button", name="Cancel").click()
+    page.locator(".q-tile button[title='survives'] img").wait_for()
+    page.troubles.clear()  # the browser itself reports sockets that were refused
+
+
+def test_the_browser_code_is_small(server: Server) -> None:
+    """As it travels: every module and style of ours, and the texts of a language."""
+    static = ROOT / "queue_ext" / "tab" / "static"
+    sizes: dict[str, int] = {}
+    for path in [path for path in static.rglob("*") if path.is_file() and "vendor" not in path.parts]:
+        name = path.relative_to(static).as_posix()
+        address = f"{server.address}/queue-ext/tab/{name}"
+        asked = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["ETag"]
+            sizes[name] = len(answer.read())
+    code = sum(size for name, size in sizes.items() if not name.startswith("texts/"))
+    assert code + max(size for name, size in sizes.items() if name.startswith("texts/")) <= 60_000

@@ -1,0 +1,229 @@
+"""One attempt inside a host, on a stand-in of AUTOMATIC1111 and of Forge."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import HTTPException
+
+from queue_ext.errors import InvalidRequest, RequestRefused
+from queue_ext.pipelines import Cancellation, Progress, Request, Result
+
+from .support import until
+from .webui_standin import StandIn, installed
+
+SMALL: dict[str, Any] = {"prompt": "a cat", "steps": 2, "n_iter": 1}
+LONG: dict[str, Any] = {**SMALL, "steps": 2000}
+
+
+@pytest.fixture(params=["AUTOMATIC1111", "Forge"])
+def host(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    for stand_in in installed(request.param == "Forge", tmp_path, monkeypatch):
+        yield stand_in
+        while MADE:
+            MADE.pop().close()
+
+
+MADE: list[Any] = []  # pipelines of the present test
+
+
+class Attempt(threading.Thread):
+    """Runs a payload as the worker would."""
+
+    def __init__(self, host: StandIn, payload: dict[str, Any], pipeline: Any = None) -> None:
+        super().__init__(daemon=True)
+        from queue_ext.webui.pipeline import WebUIPipeline
+
+        self.out_of_memory: list[Request] = []
+        self.pipeline = pipeline or WebUIPipeline(host.app, self.out_of_memory.append)
+        MADE.append(self.pipeline)
+        self.request = Request("j1", "txt2img", payload)
+        self.cancelled = Cancellation()
+        self.progress: list[Progress] = []
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.pipeline.run(self.request, self.progress.append, self.cancelled)
+        except BaseException as error:
+            self.error = error
+
+    def ended(self) -> "Attempt":
+        self.join(10)
+        assert not self.is_alive()
+        return self
+
+
+def begun(host: StandIn) -> None:
+    until(lambda: host.state.job_count > 0 and host.state.sampling_step > 0)
+
+
+def test_a_payload_runs_as_the_api_runs_it(host: StandIn) -> None:
+    attempt = Attempt(host, {**SMALL, "n_iter": 2, "send_images": False}).ended()
+    assert attempt.result is not None, attempt.error
+    assert [picture.seed for picture in attempt.result.pictures] == [0, 1]
+    assert attempt.result.pictures[0].data.startswith(b"\x89PNG") and attempt.result.pictures[0].infotext == "text"
+    assert attempt.result.parameters["force_task_id"] is None
+    assert not host.lock._lock.locked()
+
+
+def test_the_model_is_used_in_the_thread_the_host_needs(host: StandIn) -> None:
+    Attempt(host, SMALL).ended()
+    Attempt(host, SMALL).ended()
+    if host.main is None:
+        assert all(not name.startswith("the host") for name in host.api.threads)
+    else:
+        assert set(host.api.threads) == {"the host's main thread"}
+        assert len(host.main.finished_list) <= 1  # nothing is piled up
+
+
+def test_progress_and_a_preview_are_told(host: StandIn) -> None:
+    attempt = Attempt(host, {**SMALL, "steps": 30, "n_iter": 2}).ended()
+    told = attempt.progress
+    assert [p.fraction for p in told] == sorted(p.fraction for p in told) and 0 < told[-1].fraction <= 1
+    assert told[-1].images == 2 and told[0].steps == 30
+    assert told[0].preview is not None and (told[0].preview() or b"").startswith(b"\xff\xd8")
+
+
+def test_a_job_waits_for_its_turn_and_can_be_cancelled_there(host: StandIn) -> None:
+    host.lock.acquire()
+    attempt = Attempt(host, SMALL)
+    time.sleep(0.1)
+    assert attempt.is_alive() and not host.api.threads
+    attempt.cancelled.cancel()
+    assert attempt.ended().result == Result()
+    host.lock.release()
+    until(lambda: not host.lock._pending_threads and not host.lock._lock.locked())  # and nothing is left in the line
+
+
+def test_somebody_elses_turn_counts_as_busy_and_ours_does_not(host: StandIn) -> None:
+    from queue_ext.webui.pipeline import WebUIPipeline
+
+    pipeline = WebUIPipeline(host.app)
+    assert not pipeline.busy()
+    with host.lock:
+        assert pipeline.busy()
+    attempt = Attempt(host, LONG, pipeline)
+    begun(host)
+    assert not pipeline.busy()
+    attempt.cancelled.cancel()
+    attempt.ended()
+
+
+def test_whoever_waits_gets_the_pipeline_between_two_jobs(host: StandIn) -> None:
+    taken: list[float] = []
+
+    def click() -> None:
+        with host.lock:
+            taken.append(time.monotonic())
+
+    first = Attempt(host, {**SMALL, "steps": 20})
+    begun(host)
+    thread = threading.Thread(target=click)
+    thread.start()
+    until(lambda: host.lock._pending_threads)
+    first.ended()
+    Attempt(host, {**SMALL, "steps": 20}).ended()
+    assert taken and time.monotonic() - taken[0] > 0.15  # before the second job, not behind it
+
+
+def test_cancelling_keeps_what_is_finished_and_nothing_half_made(host: StandIn) -> None:
+    attempt = Attempt(host, {**SMALL, "steps": 30, "n_iter": 3, "batch_size": 2})
+    until(lambda: host.state.job_no == 1 and host.state.sampling_step > 2)
+    attempt.cancelled.cancel()
+    result = attempt.ended().result
+    assert result is not None and len(result.pictures) == 2 and result.interrupted is None
+    assert not host.state.interrupted
+
+
+@pytest.mark.parametrize("button", ["interrupt", "stop_generating"])
+def test_the_interrupt_of_the_page_ends_the_job_and_keeps_what_was_made(host: StandIn, button: str) -> None:
+    attempt = Attempt(host, {**SMALL, "steps": 60, "n_iter": 3})
+    begun(host)
+    getattr(host.state, button)()
+    result = attempt.ended().result
+    assert result is not None and result.interrupted == "interrupted in the WebUI" and len(result.pictures) == 1
+    assert not (host.state.interrupted or host.state.stopping_generation)
+
+
+def test_an_interrupt_left_over_from_before_is_meant_for_nobody(host: StandIn) -> None:
+    host.state.interrupt()
+    result = Attempt(host, SMALL).ended().result
+    assert result is not None and result.interrupted is None
+
+
+def test_a_cancellation_that_the_host_forgets_when_it_begins_is_repeated(host: StandIn) -> None:
+    attempt = Attempt(host, LONG)
+    begun(host)
+    attempt.cancelled.cancel()
+    host.state.interrupted = False
+    attempt.ended()
+
+
+def test_skip_leaves_one_picture(host: StandIn) -> None:
+    attempt = Attempt(host, {**LONG, "n_iter": 1})
+    begun(host)
+    attempt.cancelled.skip()
+    result = attempt.ended().result
+    assert result is not None and len(result.pictures) == 1
+
+
+def test_an_error_leaves_no_task_behind(host: StandIn) -> None:
+    host.api.raises = [ValueError("boom")]
+    attempt = Attempt(host, SMALL).ended()
+    progress = host.modules["modules.progress"]
+    assert str(attempt.error) == "boom"
+    assert progress.current_task is None and not progress.pending_tasks and not host.lock._lock.locked()
+
+
+def test_what_the_api_refuses_is_not_tried_again(host: StandIn) -> None:
+    host.api.raises = [HTTPException(422, "Script 'nope' not found")]
+    error = Attempt(host, SMALL).ended().error
+    assert isinstance(error, RequestRefused) and error.detail == "Script 'nope' not found"
+
+
+def test_out_of_memory_is_tried_once_more(host: StandIn) -> None:
+    host.api.raises = [RuntimeError("CUDA out of memory")]
+    attempt = Attempt(host, SMALL).ended()
+    assert attempt.result is not None and attempt.result.pictures and host.freed and not attempt.out_of_memory
+
+
+def test_out_of_memory_twice_is_told(host: StandIn) -> None:
+    from queue_ext.webui.running import OutOfMemory
+
+    host.api.raises = [RuntimeError("CUDA out of memory"), MemoryError("again")]
+    attempt = Attempt(host, SMALL).ended()
+    assert isinstance(attempt.error, OutOfMemory) and attempt.out_of_memory == [attempt.request]
+
+
+def test_what_vanished_while_the_job_waited_is_named(host: StandIn) -> None:
+    error = Attempt(host, {**SMALL, "sampler_name": "Heun"}).ended().error
+    assert isinstance(error, InvalidRequest) and error.errors[0]["loc"] == ["payload", "sampler_name"]
+
+
+def test_without_a_page_captured_buttons_are_refused(host: StandIn) -> None:
+    from queue_ext.webui.pipeline import WebUIPipeline
+
+    with pytest.raises(InvalidRequest):
+        WebUIPipeline(host.app).check("ui:txt2img_generate", {})
+
+
+def test_other_paths_are_answered_by_the_host(host: StandIn) -> None:
+    from queue_ext.webui.pipeline import WebUIPipeline
+
+    pipeline = WebUIPipeline(host.app)
+    assert pipeline.forward("GET", "samplers", "", b"") == (200, "application/json", b'[{"name":"Euler"}]')
+    assert pipeline.forward("GET", "nothing", "", b"")[0] == 404
+
+
+def test_without_api_an_api_is_made_that_serves_nobody(host: StandIn) -> None:
+    host.app.router.routes[:] = [
+        route for route in host.app.routes if not getattr(route, "path", "").startswith("/sdapi")
+    ]
+    result = Attempt(host, SMALL).ended().result
+    assert result is not None and result.pictures
+    assert not any(getattr(route, "path", "").startswith("/sdapi") for route in host.app.routes)
