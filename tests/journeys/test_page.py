@@ -474,6 +474,20 @@ def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., An
     page.troubles.clear()  # what was refused, as the browser reports it
 
 
+def test_schedules_are_not_called_none_before_the_server_has_said_so(opened: Callable[..., Any]) -> None:
+    page = opened()
+    held: list[Any] = []
+    page.route("**/v1/schedules", lambda route: held.append(route))
+    with page.expect_request("**/v1/schedules"):
+        page.get_by_role("tab", name="Later").click()
+    none = page.locator("#q-panel-later .q-empty", has_text="Nothing is repeated yet")
+    page.locator("#q-panel-later:visible").wait_for()
+    page.evaluate("new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)))")
+    assert none.is_hidden()
+    held[0].fulfill(json={"schedules": []})
+    none.wait_for()
+
+
 def test_the_page_itself_gives_a_browser_its_name(server: Server) -> None:
     """Who clicks before anything else was answered is somebody already."""
     with requests.Session() as browser:
@@ -486,7 +500,7 @@ SERIOUS = ("serious", "critical")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_serious_is_found_by_axe(opened: Callable[..., Any], theme: str) -> None:
+def test_nothing_serious_is_found_by_axe(opened: Callable[..., Any], server: Server, theme: str) -> None:
     """Every page and dialog of the tab; Gradio's own form is not ours to judge."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = opened(path=f"/?__theme={theme}")
@@ -521,11 +535,11 @@ def test_nothing_serious_is_found_by_axe(opened: Callable[..., Any], theme: str)
     page.locator(".q-viewer .q-infotext").wait_for()
     judge("job")
     page.keyboard.press("Escape")
-    for number, (name, there) in enumerate(
-        {"done": ".q-shot", "later": ".q-schedule, .q-empty", "numbers": ".q-chart"}.items()
-    ):
+    template = {"task": "txt2img", "payload": {"prompt": "one to judge"}}
+    server.post("schedules", {"name": f"to judge, {theme}", "cron": "0 7 * * *", "template": template})
+    for number, (name, there) in enumerate({"done": ".q-shot", "later": ".q-schedule", "numbers": ".q-chart"}.items()):
         page.keyboard.press(str(number + 2))
-        page.locator(f"#q-panel-{name} :is({there})").first.wait_for()
+        page.locator(f"#q-panel-{name} {there}").first.wait_for()
         judge(name)
     page.get_by_role("tab", name="Later").click()
     page.get_by_role("button", name="New schedule").click()

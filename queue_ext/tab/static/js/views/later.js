@@ -40,11 +40,11 @@ export class LaterView {
       const found = await this.actions.attempt(this.api.get("schedules"));
       if (!found) return;
       this.schedules = found.schedules;
+      this.loaded = true;
       this.render(this.store);
       await Promise.all(this.schedules.filter(({ id }) => !this.strips.has(id)).map(({ id }) => this.askStrip(id)));
       this.render(this.store);
     }, this.loaded ? GATHER : 0);
-    this.loaded = true;
   }
 
   async askStrip(id) {
