@@ -121,9 +121,8 @@ class Clock:
             return  # whoever is at it looks again when it is done
         try:
             more = True
-            while (
-                more and not self._stopped.is_set()
-            ):  # in turns: neither many jobs nor many schedules hold up the others
+            # In turns: neither many jobs nor many schedules hold up the others.
+            while more and not self._stopped.is_set():
                 promoted = self._queue.store.promote_due(self._queue.settings.fair_share, BATCH)
                 fired = self._schedules.fire_due()
                 more = promoted == BATCH or fired == FIRED_AT_ONCE

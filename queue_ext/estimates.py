@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .durations import PRIOR, Effort, Measured, Model, fit
+from .models import State
 from .store import Store
 
 LOOK = 2.0  # seconds what was measured is used before it is read again
@@ -66,7 +67,10 @@ class Estimates:
         if not models or not (self._has_moved(models) or now - self._passed_at > PASS):
             return 0
         self._passed_at = now
-        return sum(self._refresh(queue) for queue in self._store.lanes_with_work())
+        waiting = (
+            queue for (queue, state), count in self._store.counts().items() if state == State.ENQUEUED.value and count
+        )
+        return sum(map(self._refresh, waiting))
 
     def _has_moved(self, models: Sequence[Model]) -> bool:
         """Whether the costs are others than at the last pass."""

@@ -24,7 +24,7 @@ from .media import BadPicture, Intake, Media
 from .models import FINISHED, WAITING, State
 from .pipelines import Picture, Pipeline, Result
 from .pipelines.payloads import check_payload, effort, summary
-from .retries import Retries
+from .retries import Retries, first_given
 from .settings import Settings
 from .shapes import LABELS_LIMIT, Action, Clone, JobRequest, Patch, Webhook, from_epoch, to_epoch
 from .store import DEFAULT_QUEUE, WEBHOOK, FileRef, Filter, Limits, Measured, NewJob, Store, machine
@@ -125,7 +125,7 @@ class JobQueue:
             retry_delay_s=request.retry.delay_s if request.retry else None, timeout_s=request.timeout_s, inputs=inputs,
             idempotency_key=request.idempotency_key, after=after,
             digest=_digest(asked, payload if request is asked else asked.payload), parameters=parameters,
-            after_on=request.after_on or "succeeded", ttl_s=_first(request.ttl_s, self.settings.job_ttl_s),
+            after_on=request.after_on or "succeeded", ttl_s=first_given(request.ttl_s, self.settings.job_ttl_s),
             concurrency_key=request.concurrency_key, schedule_id=schedule_id, slot=slot,
         )  # fmt: skip
 
@@ -471,7 +471,7 @@ class JobQueue:
 
     def timeout(self, job: Row) -> float | None:
         """How long an attempt may run, seconds: the job's, its queue's, or the setting."""
-        return _first(job["timeout_s"], self._lane(job).get("timeout_s"), self.settings.timeout_s)
+        return first_given(job["timeout_s"], self._lane(job).get("timeout_s"), self.settings.timeout_s)
 
     def finish(
         self, job: Row, result: Result, claim_for: str | None = None, seconds: float | None = None
@@ -556,10 +556,6 @@ def _parents(request: JobRequest, batch: Sequence[NewJob]) -> tuple[str, ...]:
             raise invalid("after", msg=f"{one} is not the number of a request before this one in the same batch")
         found.append(batch[one].id if isinstance(one, int) else one)
     return tuple(dict.fromkeys(found))
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,15 +34,16 @@ class Retries:
     def max_attempts(self, job: Row) -> int:
         """How many attempts a job gets, the first one included."""
         lane = self._lane(job)
-        return 1 + int(_first(job["retry_attempts"], lane.get("retry_attempts"), self._settings.retry_attempts))
+        return 1 + int(first_given(job["retry_attempts"], lane.get("retry_attempts"), self._settings.retry_attempts))
 
     def delay(self, job: Row) -> float:
         """Seconds before the next attempt: doubling, up to a limit, a tenth more or less lest all come at once."""
         lane = self._lane(job)
-        first = _first(job["retry_delay_s"], lane.get("retry_delay_s"), self._settings.retry_delay_s)
-        most = _first(lane.get("retry_delay_max_s"), self._settings.retry_delay_max_s)
+        first = first_given(job["retry_delay_s"], lane.get("retry_delay_s"), self._settings.retry_delay_s)
+        most = first_given(lane.get("retry_delay_max_s"), self._settings.retry_delay_max_s)
         return min(first * 2 ** (job["attempt"] - 1), max(most, first)) * random.uniform(0.9, 1.1)
 
 
-def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None)
+def first_given(*values: Any) -> Any:
+    """The first that is not None; None if there is no other."""
+    return next((value for value in values if value is not None), None)

@@ -1,7 +1,7 @@
 """What every part of the store shares: transactions that are tried again, and the statements that must stay quick."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -79,6 +79,16 @@ class StoreBase:
 
     def _release_children(self, change: Change) -> None:
         """Let jobs go on that waited for those that ended in this change; see ``store.family``."""
+
+    def _counted_jobs(self, change: Change, states: Sequence[State]) -> int:
+        """How many jobs are in one of these states, all lanes together."""
+
+        def build() -> Any:
+            counter = self.tables.counter
+            kinds = [counter.c.kind == state.value for state in states]
+            return select(func.coalesce(func.sum(counter.c.value), 0)).where(or_(*kinds), counter.c.bucket == 0)
+
+        return int(change.run(("counted", *states), build, {}).scalar_one())
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

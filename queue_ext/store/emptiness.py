@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from ..filters import Application, hookimpl
 from ..models import FINISHED, State
@@ -38,7 +38,7 @@ class Emptiness(StoreBase):
         table = self.tables.counter
         for kind in (LEFT, TOLD):
             change.insert_new(table, {"kind": kind, "queue": "", "bucket": APART, "value": 0})
-        if self._jobs_in_line(change) == 0:
+        if self._counted_jobs(change, IN_LINE) == 0:
             self._settle_empty(change, self._counter(change, LEFT), self._counter(change, TOLD))
 
     @transactional
@@ -51,7 +51,7 @@ class Emptiness(StoreBase):
         left, told = self._counter(change, LEFT), self._counter(change, TOLD)
         if (
             left == told
-            or self._jobs_in_line(change)
+            or self._counted_jobs(change, IN_LINE)
             or self._retry_waits(change)
             or not self._settle_empty(change, left, told)
         ):
@@ -70,12 +70,6 @@ class Emptiness(StoreBase):
         table = self.tables.counter
         one = select(table.c.value).where(table.c.kind == kind, table.c.queue == "", table.c.bucket == APART)
         return change.conn.execute(one).scalar() or 0
-
-    def _jobs_in_line(self, change: Change) -> int:
-        table = self.tables.counter
-        kinds = [state.value for state in IN_LINE]
-        some = select(func.sum(table.c.value)).where(table.c.kind.in_(kinds), table.c.bucket == 0)
-        return int(change.conn.execute(some).scalar() or 0)
 
     def _retry_waits(self, change: Change) -> Any:
         job = self.tables.job

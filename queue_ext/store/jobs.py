@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, false, func, insert, null, or_, select, true, update
+from sqlalchemy import bindparam, case, delete, false, func, insert, null, select, true, update
 
 from .. import order
 from ..errors import IdempotencyKeyReused, InvalidRequest, JobNotFound, LeaseLost, LimitReached, UnexpectedState
@@ -128,7 +128,7 @@ class JobVerbs(Family):
         return found.job_id
 
     def _check_limits(self, change: Change, jobs: Sequence[NewJob], limits: Limits) -> None:
-        if self._waiting(change) + len(jobs) > limits.waiting:
+        if self._counted_jobs(change, WAITING) + len(jobs) > limits.waiting:
             raise LimitReached(limit="max_waiting", value=limits.waiting, retry_after=30)
         self._use(change, jobs, "quota_per_day", limits.per_day, "day", DAY)
         self._use(change, jobs, "rate_per_minute", limits.per_minute, "minute", MINUTE)
@@ -155,14 +155,6 @@ class JobVerbs(Family):
         mine = (table.c.owner == row["owner"]) & (table.c.span == row["span"])
         if change.conn.execute(select(table.c.used).where(mine)).scalar_one() > allowed:
             raise LimitReached(limit=limit, value=allowed, retry_after=max(1, int(ends - change.now)))
-
-    def _waiting(self, change: Change) -> int:
-        def build() -> Any:
-            counter = self.tables.counter
-            kinds = [counter.c.kind == state.value for state in WAITING]
-            return select(func.coalesce(func.sum(counter.c.value), 0)).where(or_(*kinds), counter.c.bucket == 0)
-
-        return int(change.run("waiting", build, {}).scalar_one())
 
     def _ensure_queues(self, change: Change, queues: set[str]) -> None:
         for name in sorted(queues - self._known_queues):
@@ -608,11 +600,9 @@ class JobVerbs(Family):
         """Forget the oldest succeeded and deleted jobs beyond ``size``, as ``expire`` does; bookmarked ones do not count.
         How many (call again while it is ``limit``)."""
         self._lock_line(change, GATE)  # two processes would each forget what is too much
-        job, counter = self.tables.job, self.tables.counter
-        kinds = counter.c.kind.in_([state.value for state in EXPIRING])
-        ended = select(func.coalesce(func.sum(counter.c.value), 0)).where(kinds, counter.c.bucket == 0)
+        job = self.tables.job
         kept = select(func.count()).select_from(job).where(job.c.bookmarked == true(), job.c.expires_at > 0)
-        over = change.conn.execute(ended).scalar_one() - change.conn.execute(kept).scalar_one() - size
+        over = self._counted_jobs(change, EXPIRING) - change.conn.execute(kept).scalar_one() - size
         if over <= 0:
             return 0
         oldest = (

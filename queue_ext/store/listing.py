@@ -316,16 +316,12 @@ class Listing(StoreBase):
         lane, job, worker, hot = self.tables.queue, self.tables.job, self.tables.worker, self.db.hot
         with self.db.read() as conn:
             paused = hot(conn, "paused", lambda: select(lane.c.name, lane.c.paused), {})
+            running = hot(conn, "running", lambda: select(job).where(job.c.state == State.PROCESSING.value), {})
             return Surroundings(
                 counts=self._counts(conn),
                 paused={name: bool(value) for name, value in paused},
                 workers=[dict(row) for row in hot(conn, "workers", lambda: select(worker), {}).mappings()],
-                running=[
-                    dict(row)
-                    for row in hot(
-                        conn, "running", lambda: select(job).where(job.c.state == State.PROCESSING.value), {}
-                    ).mappings()
-                ],
+                running=[dict(row) for row in running.mappings()],
             )
 
     def endings(self, unit: str, since: int) -> list[Row]:

@@ -18,9 +18,11 @@ class Measurements(StoreBase):
 
     def newest_measurement(self) -> int:
         """The number of the newest measurement; 0 if there is none."""
-        newest = select(func.max(self.tables.measurement.c.id))
         with self.db.read() as conn:
-            return self.db.hot(conn, "newest measurement", lambda: newest, {}).scalar() or 0
+            return self.db.hot(conn, "newest measurement", self._newest_number, {}).scalar() or 0
+
+    def _newest_number(self) -> Any:
+        return select(func.max(self.tables.measurement.c.id))
 
     def measurements(self) -> dict[str, Sequence[Row]]:
         """The newest of each machine that runs jobs now, or of the one that ran the last; oldest first."""
@@ -49,13 +51,6 @@ class Measurements(StoreBase):
                 oldest = conn.execute(which.offset(KEPT).limit(1)).scalar()
                 if oldest is not None:
                     conn.execute(delete(table).where(table.c.machine == name, table.c.id <= oldest))
-
-    def lanes_with_work(self) -> list[str]:
-        """Lanes in which jobs wait for a worker."""
-        counter = self.tables.counter
-        which = (counter.c.kind == State.ENQUEUED.value, counter.c.bucket == 0, counter.c.value > 0)
-        with self.db.read() as conn:
-            return list(conn.execute(select(counter.c.queue).where(*which)).scalars())
 
     def efforts(self, queue: str, after: str = "") -> list[Any]:
         """(id, effort, work, order_key) of jobs of a lane in the order they will run: PAGE of them, behind a key."""

@@ -137,9 +137,8 @@ class ScheduleVerbs(JobVerbs):
         moved on. Raises LimitReached, and then nothing has changed.
         """
         jobs: dict[str, list[NewJob]] = {}
-        for firing in sorted(
-            firings, key=lambda firing: firing.row["id"]
-        ):  # in one order, lest two wait for each other
+        # In one order, lest two processes wait for each other.
+        for firing in sorted(firings, key=lambda firing: firing.row["id"]):
             if self._move_on(change, firing):
                 self._tell(change, firing.row["owner"], firing.row["id"], "fired")
                 jobs.setdefault(firing.row["owner"], []).extend(firing.jobs)

@@ -146,12 +146,12 @@ export class Store {
 
   /** Called before a snapshot is asked for: what events say from now on is newer than it. */
   expectSnapshot() {
-    const since = { jobs: new Set(), places: new Map() };
+    const since = { jobs: new Map(), places: new Map() };
     this.expected.add(since);
     return since;
   }
 
-  /** The snapshot did not come. */
+  /** The snapshot did not come, or somebody else keeps it. */
   giveUp(since) {
     this.expected.delete(since);
   }
@@ -166,7 +166,7 @@ export class Store {
     }
     for (const job of jobs) if (job.id && !since.jobs.has(job.id)) this.put(job);
     for (const line of lines) this.setOrder(line);
-    for (const id of since.jobs) if (this.jobs.get(id)) this.findPlace(this.jobs.get(id));
+    for (const id of since.jobs.keys()) if (this.jobs.get(id)) this.findPlace(this.jobs.get(id));
     for (const [id, place] of since.places) this.setPlace(id, place);
     this.lines.clear();
     this.changed();
@@ -198,7 +198,7 @@ export class Store {
   }
 
   on_job(job) {
-    for (const since of this.expected) since.jobs.add(job.id);
+    for (const since of this.expected) since.jobs.set(job.id, job);
     const before = this.jobs.get(job.id);
     this.put(job);
     this.findPlace(job);

@@ -110,25 +110,27 @@ export class DoneView {
 
   async ask() {
     const asked = (this.asked = {});
-    const news = (this.news = new Map()); // what is heard meanwhile may be newer than the answer
-    const found = await this.actions.attempt(this.api.get(this.query({ limit: PAGE })));
-    if (asked !== this.asked) return;
-    this.news = undefined;
-    if (!found) return;
-    this.jobs = new Map();
-    this.take(found);
-    for (const job of news.values()) this.heard(job);
-    this.draw();
-    this.askGroups(asked);
+    if (await this.askPage(asked, {}, () => this.jobs.clear())) this.askGroups(asked);
   }
 
   async more() {
     if (!this.cursor || this.loading || this.jobs.size >= MOST || !this.store.connected) return;
     this.loading = true;
-    const asked = this.asked;
-    const found = await this.actions.attempt(this.api.get(this.query({ limit: PAGE, cursor: this.cursor })));
+    await this.askPage(this.asked, { cursor: this.cursor });
     this.loading = false;
-    if (found && asked === this.asked) this.take(found);
+  }
+
+  /** Take a page of what was asked for; what is heard meanwhile may be newer than the answer. Whether it is still wanted. */
+  async askPage(asked, more, before) {
+    const since = this.store.expectSnapshot();
+    const found = await this.actions.attempt(this.api.get(this.query({ limit: PAGE, ...more })));
+    this.store.giveUp(since);
+    if (!found || asked !== this.asked) return false;
+    before?.();
+    this.take(found);
+    for (const job of since.jobs.values()) this.heard(job);
+    this.draw();
+    return true;
   }
 
   take({ jobs, next_cursor: next, total }) {
@@ -137,7 +139,6 @@ export class DoneView {
     this.total = total;
     this.offer("#q-checkpoints", (job) => [job.summary?.checkpoint]);
     this.offer("#q-labels", (job) => job.labels);
-    this.draw();
   }
 
   /** What a field could be filled with, as far as it was seen. */
@@ -147,7 +148,6 @@ export class DoneView {
   }
 
   heard(job) {
-    this.news?.set(job.id, job);
     if (this.cursor === undefined) return;
     const known = this.jobs.has(job.id);
     const fits = this.fits(job);
