@@ -146,8 +146,17 @@ class Worker:
             elif isinstance(event, QueueChanged):
                 self._queue.forget_lanes()
                 self._wake.set()
-            elif isinstance(event, JobChanged) and event.data.get("state") == State.ENQUEUED:
+            elif self._is_work(event):
                 self._wake.set()
+
+    def _is_work(self, event: Event) -> bool:
+        """Whether a job has come into a lane that is served here."""
+        served = self._settings.queues
+        return (
+            isinstance(event, JobChanged)
+            and event.data.get("state") == State.ENQUEUED
+            and (not served or event.queue in served)
+        )
 
     def _on_cancel(self, event: Event) -> None:
         self._early[str(event.job_id)] = event

@@ -469,24 +469,18 @@ class JobVerbs(Family):
     @transactional
     def promote_due(self, change: Change, fair: bool, limit: int = BULK) -> int:
         """Move delayed jobs whose time has come into their line; how many moved (call again while it is ``limit``)."""
-        job = self.tables.job
-        due = (
-            change.conn.execute(
-                select(job)
-                .where(job.c.state == State.SCHEDULED.value, job.c.run_at <= change.now)
-                .order_by(job.c.run_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            .mappings()
-            .all()
-        )
-        if due:
-            rows = [dict(row) for row in due]
+        due = change.run("due", self._due_statement, {"now": change.now, "most": limit})
+        rows = [dict(row) for row in due.mappings()]
+        if rows:
             change.transition(
                 rows, State.SCHEDULED, State.ENQUEUED, "its time has come", each=self._promoted(change, rows, fair)
             )
-        return len(due)
+        return len(rows)
+
+    def _due_statement(self) -> Any:
+        job = self.tables.job
+        due = select(job).where(job.c.state == State.SCHEDULED.value, job.c.run_at <= bindparam("now"))
+        return due.order_by(job.c.run_at).limit(bindparam("most")).with_for_update(skip_locked=True)
 
     def _promoted(self, change: Change, rows: Sequence[Row], fair: bool) -> list[dict[str, Any]]:
         """A retried job keeps its place, one that was delayed from the start takes the place of an arrival."""

@@ -290,12 +290,18 @@ class Listing(StoreBase):
 
     def events_after(self, seq: int, limit: int, owner: str | None = None) -> list[Row]:
         """Events behind ``seq`` in order; with ``owner`` that owner's and those that concern everybody."""
-        event = self.tables.event
-        statement = select(event).where(event.c.seq > seq).order_by(event.c.seq).limit(limit)
-        if owner is not None:
-            statement = statement.where(or_(event.c.owner == owner, event.c.owner == ""))
+
+        def build() -> Any:
+            event = self.tables.event
+            newer = select(event).where(event.c.seq > bindparam("low")).order_by(event.c.seq).limit(bindparam("most"))
+            if owner is not None:
+                newer = newer.where(or_(event.c.owner == bindparam("own"), event.c.owner == ""))
+            return newer
+
+        values = {"low": seq, "most": limit, "own": owner}
         with self.db.read() as conn:
-            return [dict(row) for row in conn.execute(statement).mappings()]
+            found = self.db.hot(conn, ("events", owner is None), build, values)
+            return [dict(row) for row in found.mappings()]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Jobs by (queue, state)."""

@@ -106,10 +106,15 @@ class ScheduleVerbs(JobVerbs):
 
     def due_schedules(self, now: float, limit: int) -> list[Row]:
         """Schedules whose time has come, the longest overdue first."""
-        table = self.tables.schedule
-        due = select(table).where(table.c.enabled.is_(True), table.c.next_run_at <= now).order_by(table.c.next_run_at)
+
+        def build() -> Any:
+            table = self.tables.schedule
+            due = select(table).where(table.c.enabled == true(), table.c.next_run_at <= bindparam("now"))
+            return due.order_by(table.c.next_run_at).limit(bindparam("most"))
+
         with self.db.read() as conn:
-            return [dict(row) for row in conn.execute(due.limit(limit)).mappings()]
+            found = self.db.hot(conn, "due schedules", build, {"now": now, "most": limit})
+            return [dict(row) for row in found.mappings()]
 
     def next_schedule_at(self) -> float | None:
         """When the next schedule is due, seconds since the epoch."""
