@@ -20,9 +20,9 @@ from typing import Any
 
 from bench.serving import free_port, running
 from bench.table import Figure, median, ms, percentile, show
+from tests.chromium import chromium, missing
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 PICTURES = 20
 STEPS = 8
 IDLE_PINGS = 5
@@ -91,10 +91,7 @@ def hosted(site: Path) -> Iterator[str]:
 
 def watch(base: str, site: str, notes: Path) -> tuple[list[float], list[Any]]:
     """Milliseconds from each last step to the picture on the page, and the frames an idle page sent."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as browser:
         page = browser.new_page()
         frames: list[Any] = []
         page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(frame)))
@@ -113,15 +110,14 @@ def watch(base: str, site: str, notes: Path) -> tuple[list[float], list[Any]]:
         start = len(frames)
         while len(frames) < start + IDLE_PINGS:
             page.wait_for_timeout(100)
-        browser.close()
     ended = dict(line.split() for line in notes.read_text().splitlines())
     taken = [seen[job_id] - float(moment) * 1000 for job_id, moment in ended.items()]
     return taken[1:], [frame for frame in frames[start:] if frame != "3"] + asked
 
 
 def main() -> list[Figure]:
-    if shutil.which("npm") is None or CHROMIUM is None:
-        print("the front-end is not measured: npm or Chromium is missing", file=sys.stderr)
+    if shutil.which("npm") is None or missing():
+        print("the front-end is not measured: npm, Playwright or Chromium is missing", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)

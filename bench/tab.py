@@ -2,7 +2,6 @@
 what it keeps, what a burst of events does to it, and what it asks for while nothing happens."""
 
 import json
-import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from bench.serving import free_port, running
 from bench.table import Figure, show
 from queue_ext.migrations import prepare
 from queue_ext.store import Database, Store
+from tests.chromium import chromium
 
 WAITING, FINISHED = 10_000, 100_000
 BURST = 1_000
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 IDLE = 10.0  # seconds in which nothing may be asked
 FIRST_ROW = """
 new MutationObserver((_, seen) => {
@@ -118,14 +117,8 @@ def measure(address: str, browser: Any) -> list[Figure]:
 
 
 def main() -> list[Figure]:
-    from playwright.sync_api import sync_playwright
-
-    with _server() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        try:
-            return measure(address, browser)
-        finally:
-            browser.close()
+    with _server() as address, chromium() as browser:
+        return measure(address, browser)
 
 
 if __name__ == "__main__":

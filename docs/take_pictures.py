@@ -1,4 +1,4 @@
-"""Takes the README's picture of the page: `python docs/take_pictures.py` starts a server and writes docs/page.png.
+"""Takes the README's picture of the page: `python -m docs.take_pictures` starts a server and writes docs/page.png.
 
 `--all FOLDER` also writes every theme and width into FOLDER, for looking at them. Needs Playwright and a Chromium.
 """
@@ -6,7 +6,6 @@
 import argparse
 import io
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from typing import Any
 
 from PIL import Image
 
+from tests.chromium import chromium
+
 DOCS = Path(__file__).parent
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 START = 60.0  # seconds a server may take
 LARGEST = 300_000  # bytes of the picture in the README
 VIEWS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
@@ -114,13 +114,10 @@ def small(picture: bytes) -> bytes:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--all", type=Path, metavar="FOLDER")
     folder = options.parse_args().all
-    with server() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with server() as address, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 936})
         fill(page, browser.new_context().new_page(), address)
         picture = small(page.screenshot())
@@ -129,7 +126,6 @@ def main() -> None:
         (DOCS / "page.png").write_bytes(picture)
         if folder:
             take_all(page, address, folder)
-        browser.close()
 
 
 def take_all(page: Any, address: str, folder: Path) -> None:

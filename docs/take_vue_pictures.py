@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 
 from bench.front import build, hosted
-from docs.take_pictures import CHROMIUM, DOCS, SUBMIT, VIEWS, job, server, small
+from docs.take_pictures import DOCS, SUBMIT, VIEWS, job, server, small
+from tests.chromium import chromium
 
 PROMPTS = ("a lighthouse at dusk", "a forest in winter", "the sea at dawn", "desert under the stars")
 LINE = ("city lights at night, rain", "mountain lake in autumn", "a night train crossing the desert", "wild flowers")
@@ -67,8 +68,6 @@ def record(tab: Any, page: Any) -> None:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--all", type=Path, metavar="FOLDER")
     folder = options.parse_args().all
@@ -77,13 +76,11 @@ def main() -> None:
         tempfile.TemporaryDirectory() as name,
         hosted(build(Path(name))) as site,
         server(0.08) as address,
-        sync_playwright() as playwright,
+        chromium() as browser,
     ):
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
         take(browser, site, address)
         if folder:
             take_all(browser, site, address, folder)
-        browser.close()
 
 
 def take(browser: Any, site: str, address: str) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy import create_engine, text
 from queue_ext.ids import new_id
 from queue_ext.migrations import prepare, version_table
 from queue_ext.store import Database, Store
+
+from .chromium import chromium, missing
 
 hypothesis.settings.register_profile("queue", deadline=None)  # a busy machine is no reason to fail
 hypothesis.settings.load_profile("queue")
@@ -29,6 +32,15 @@ def require(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")  # while a Playwright is open, nobody else in this thread can run an event loop
+def browser() -> Iterator[Any]:
+    """Chromium."""
+    if why := missing():
+        require(why)
+    with chromium() as found:
+        yield found
 
 
 def _answers(url: str) -> bool:

@@ -17,11 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ..chromium import chromium, missing
+from ..conftest import require
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOM = Path(__file__).resolve().parent / "boom"
@@ -250,12 +252,18 @@ def _started(place: Any, data: Path, flags: list[str]) -> Iterator[Any]:
         made.stop()
 
 
-@pytest.fixture(scope="module")  # while a Playwright is open, nobody else in this thread can run an event loop
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from ..conftest import require
-    from .page import CHROMIUM, chromium
+    """Chromium that asks nobody but this machine."""
+    from .page import ARGUMENTS
 
-    if CHROMIUM is None or find_spec("playwright") is None:
-        require("no Chromium, or no Playwright, is installed")
-    with chromium() as found:
+    if why := missing():
+        require(why)
+    with chromium(*ARGUMENTS) as found:
         yield found
+
+
+@pytest.fixture
+def root(webui: WebUI) -> str:
+    """The address of the real host's page."""
+    return f"http://127.0.0.1:{webui.port}"

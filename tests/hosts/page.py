@@ -1,12 +1,10 @@
 """The WebUI's page in Chromium."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -90,16 +88,6 @@ def height(file: Path) -> int:
 
     with Image.open(file) as image:
         return int(image.height)
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Enqueue in a real WebUI: the same picture as Generate, also after a restart and after extensions came and went."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +8,12 @@ import pytest
 from PIL import Image
 
 from .conftest import WebUI
-from .page import CHROMIUM, Page, chromium, opened
+from .page import Page, opened
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = pytest.mark.timeout(900)
 FLAGS = ["--api", "--gradio-allowed-path", "."]  # with a data folder of its own, Forge serves its own scripts only so
 TINT = Path(__file__).resolve().parent / "tint"
 COLOUR = (250, 10, 120)
-
-
-@pytest.fixture(scope="module")
-def browser(webui: WebUI) -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def root(webui: WebUI) -> str:
-    return f"http://127.0.0.1:{webui.port}"
 
 
 def pixels(webui: WebUI, address: str) -> bytes:

@@ -1,7 +1,6 @@
 """What people do on the page of a real WebUI: draw masks, choose folders, plot, and press Generate while jobs run."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,12 @@ from PIL import Image, ImageChops
 
 from ..journeys.server import until
 from .conftest import WebUI
-from .page import CHROMIUM, Page, chromium, opened
+from .page import Page, opened
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = pytest.mark.timeout(900)
 FLAGS = ["--api", "--gradio-allowed-path", "."]
 SMALL: dict[str, Any] = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2, "seed": 1, "sampler_name": "Euler"}
 DRAWN = {"Sketch": "img2img_sketch", "Inpaint": "img2maskimg"}
-
-
-@pytest.fixture(scope="module")
-def browser(webui: WebUI) -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def root(webui: WebUI) -> str:
-    return f"http://127.0.0.1:{webui.port}"
 
 
 @pytest.fixture

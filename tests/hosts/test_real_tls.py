@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ..chromium import chromium, missing
 from ..journeys.server import until
 from .conftest import WebUI
-from .page import CHROMIUM, chromium, opened
+from .page import ARGUMENTS, opened
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")]
 SMALL: dict[str, Any] = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2, "seed": 1, "sampler_name": "Euler"}
@@ -59,9 +60,9 @@ async def _heard(webui: WebUI) -> list[str]:
         await client.disconnect()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.skipif(missing() is not None, reason="needs Chromium")
 def test_the_page_enqueues_and_its_tab_shows_the_picture(webui: WebUI) -> None:
-    with chromium() as browser, opened(browser, f"https://127.0.0.1:{webui.port}") as page:
+    with chromium(*ARGUMENTS) as browser, opened(browser, f"https://127.0.0.1:{webui.port}") as page:
         page.set("by https")
         assert "Queued" in page.enqueue()
         until(lambda: webui.get("/queue-ext/v1/jobs?limit=1")["jobs"][0]["prompt"] == "by https", "the job is listed")

@@ -14,7 +14,6 @@ from typing import Any
 from ..conftest import require
 from .server import ROOT, Server
 
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 DEADLINE = 20_000  # ms for anything to appear
 NPM_TIMEOUT = 300  # seconds
 LIVE = '.state[data-state="live"]'
@@ -63,20 +62,6 @@ def hosted(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        require("Playwright is not installed")
-    if CHROMIUM is None:
-        require("no Chromium is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 class Visitor:

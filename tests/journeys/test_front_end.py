@@ -20,7 +20,7 @@ from queue_ext.tab import vendor
 
 from ..conftest import require
 from .conftest import Launch
-from .front import LIVE, Built, Visitor, chromium, hosted
+from .front import LIVE, Built, Visitor, hosted
 from .server import ROOT, Forge, Server, until
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for npm
@@ -38,12 +38,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def site(built: Built) -> Iterator[str]:
     with hosted(built.site) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,32 +17,11 @@ import pytest
 import requests
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 STEP_S = 0.04  # seconds a step of the demo takes
 DEADLINE = 20_000  # ms for anything to appear
 START = 60.0  # seconds a server may take, its first fetch of the socket library included
 HOSTILE = '<img src=x onerror="window.hacked = 1"> \u202egnal\u202c \U0001f3d4\ufe0f flowers'
 LIVE = '.q-state[data-state="live"]'
-
-
-def _unavailable(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        _unavailable("Playwright is not installed")
-    if CHROMIUM is None:
-        _unavailable("no Chromium is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 class Server:
