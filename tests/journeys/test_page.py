@@ -294,6 +294,71 @@ def _expect_order(page: Any, *prompts: str) -> None:
     expect(page.locator(".q-row .q-prompt")).to_have_text(list(prompts), timeout=DEADLINE)
 
 
+def test_a_line_is_reordered_by_a_finger(opened: Callable[..., Any]) -> None:
+    """A finger on a grip drags its row; anywhere else it scrolls the list."""
+    page = opened(width=390, has_touch=True, is_mobile=True)
+    _submit(page, "running for long", steps=1000)
+    page.locator(".q-running", has_text="running for long").wait_for()
+    _submit(page, *[f"in line {number:02}" for number in range(30)])
+    finger = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    def drag(x: float, start: float, end: float) -> None:
+        touch("touchStart", {"x": x, "y": start})
+        for step in range(1, 9):
+            touch("touchMove", {"x": x, "y": start + (end - start) * step / 8})
+        touch("touchEnd")
+
+    grip = _row(page, "in line 02").locator(".q-place")
+    grip.scroll_into_view_if_needed()
+    start, end = grip.bounding_box(), _row(page, "in line 00").bounding_box()
+    drag(start["x"] + 8, start["y"] + start["height"] / 2, end["y"] + 4)
+    first = page.locator(".q-row .q-prompt").first
+    _expect_text(first, "in line 02")
+
+    text = _row(page, "in line 03").locator(".q-prompt").bounding_box()
+    before = page.evaluate("scrollY + document.querySelector('.q-scroll').scrollTop")
+    drag(text["x"] + 60, text["y"], text["y"] - 300)
+    moved = "before => scrollY + document.querySelector('.q-scroll').scrollTop > before"
+    page.wait_for_function(moved, arg=before)
+    _clear(page)
+    page.locator(".q-toast").get_by_role("button", name="Undo").wait_for(state="detached")
+
+
+HEARD = """
+window.heard = [];
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (...when) { heard.push(this.frequency.value); return start.apply(this, when) };
+window.Notification = class extends Notification {
+  constructor(title, more) { super(title, more); heard.push(more.body) }
+};
+"""
+
+
+def test_the_end_of_ones_last_job_is_heard_and_told_to_who_looks_elsewhere(opened: Callable[..., Any]) -> None:
+    page = opened(permissions=["notifications"])
+    page.add_init_script(HEARD)
+    page.reload()
+    page.locator(LIVE).wait_for()
+    page.locator("summary[aria-label='Sound and notifications']").click()
+    page.get_by_label("play a sound").check()
+    assert page.evaluate("heard.splice(0)") == [660, 880]  # how it will sound
+    page.get_by_label("notify me when I look elsewhere").check()
+    _submit(page, "the last but one", "the last", steps=2)
+    page.wait_for_function("heard.length === 2")
+    assert page.evaluate("heard.splice(0)") == [660, 880]
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    _submit(page, "one", "another", "never !refuse", steps=2)
+    page.wait_for_function("heard.length === 3")
+    assert page.evaluate("heard.splice(0)") == [660, 880, "2 jobs are done, 1 has failed"]
+    page.reload()  # what was chosen is kept
+    page.locator(LIVE).wait_for()
+    _submit(page, "after it was opened anew", steps=2)
+    page.wait_for_function("heard.length === 2")
+
+
 def test_a_line_is_reordered_by_hand_and_by_keyboard_and_put_back(opened: Callable[..., Any]) -> None:
     """What one browser drags, moves, prioritises and takes back, the other one sees."""
     page, other = opened(), opened()
