@@ -262,7 +262,9 @@ def test_a_captured_job_is_edited_and_its_picture_sent_on_in_the_tab(host: Host,
     dialog = page.locator(".q-viewer[open]")
     form = dialog.locator("form", has_text="Negative prompt")
     form.get_by_label("Steps", exact=True).fill("4")
-    assert form.get_by_text(re.compile("controls of the page")).count() == 1
+    form.get_by_text(re.compile("controls of the page")).click()
+    form.get_by_label("Denoising strength", exact=True).first.wait_for()
+    form.get_by_label("Upscaler", exact=True).first.wait_for()  # as the page calls txt2img_hr_upscaler
     assert dialog.evaluate("dialog => getComputedStyle(dialog).backgroundColor") not in (
         "rgba(0, 0, 0, 0)",
         "transparent",

@@ -669,4 +669,4 @@ def test_the_browser_code_is_small(server: Server) -> None:
             assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["ETag"]
             sizes[name] = len(answer.read())
     code = sum(size for name, size in sizes.items() if not name.startswith("texts/"))
-    assert code + max(size for name, size in sizes.items() if name.startswith("texts/")) <= 60_000
+    assert code + max(size for name, size in sizes.items() if name.startswith("texts/")) <= 60_000, sizes

@@ -67,7 +67,7 @@ export class Fields {
   more(heading, entries, within) {
     if (!entries.length) return;
     const fields = entries.map(([name, value]) => {
-      const label = name.replace(/^label:/, "").replace(/^(txt2img|img2img|extras)_/, "").replace(/\//g, " · ").replace(/_/g, " ");
+      const label = calledByHost(name) || name.replace(/^\w+:/, "").replace(/[_/]/g, " ");
       const path = [...within, name];
       if (typeof value === "boolean") return this.add(path, label, h("input", { type: "checkbox", class: "q-box" }), value, "q-check");
       if (typeof value === "number") return this.add(path, label, h("input", { class: "q-input", type: "number", step: "any" }), value);
@@ -134,6 +134,12 @@ export class Fields {
   }
 }
 Fields.count = 0;
+
+/** What a control is called on the page of the host, if we are on one. */
+function calledByHost(key) {
+  const label = globalThis.gradio_config?.components?.find(({ props }) => props?.elem_id === key)?.props.label;
+  return globalThis.getTranslation?.(label) || label;
+}
 
 export class Fault extends Error {
   constructor(path, msg) {
