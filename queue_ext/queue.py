@@ -159,8 +159,15 @@ class JobQueue:
             )
         checked = check_payload(task, files.name_parents(payload, parents))
         self.pipeline.check(task, checked)
-        intake = Intake(self.media, lambda sha256: self.store.upload(owner.id, sha256), parents)
+        intake = Intake(self.media, lambda sha256: self._brought(owner, sha256), parents)
         return intake.take(checked), tuple(intake.files.values())
+
+    def _brought(self, owner: Owner, sha256: str) -> FileRef | None:
+        """A picture the owner brought, or that a job they may see was given: then as if they had brought it just now."""
+        found = self.store.upload(owner.id, sha256)
+        if found is None and (found := self.store.input(self.identity.viewer(owner), sha256)) is not None:
+            self.store.add_upload(owner.id, found, time.time())
+        return found
 
     def upload(self, owner: Owner, data: bytes) -> dict[str, Any]:
         """Keep a picture for a payload to refer to; it stays for a day, and as long as a job needs it.
@@ -288,7 +295,8 @@ class JobQueue:
         if fields.pop("payload", None) is not None:
             changed = parse(JobRequest, {"task": row["task"], "payload": patch.payload or {}})
             wanted, parameters = self._filtered(owner, changed, row)
-            kept, inputs = self._take_again(owner, row, wanted.payload)
+            parents = len(self.store.parents([job_id]).get(job_id, ()))
+            kept, inputs = self._take(owner, row["task"], wanted.payload, parents)
             if parameters is not None:
                 fields["parameters"] = parameters
             payload = json.dumps(kept, ensure_ascii=False)
@@ -305,30 +313,9 @@ class JobQueue:
         labels = fields.pop("labels", None)
         self.store.edit(job_id, self.settings.fair_share, fields, labels, payload, inputs)
 
-    def _take_again(
-        self, owner: Owner, row: Row, payload: dict[str, Any]
-    ) -> tuple[dict[str, Any], tuple[FileRef, ...]]:
-        """A changed payload may refer to the pictures its job has already."""
-        own = {file["sha256"]: file for file in self.store.files([row["id"]], "input").get(row["id"], ())}
-
-        def find(sha256: str) -> FileRef | None:
-            file = own.get(sha256)
-            if file is None:
-                return self.store.upload(owner.id, sha256)
-            return FileRef(sha256, file["mime"], file["size"], file["width"], file["height"])
-
-        parents = len(self.store.parents([row["id"]]).get(row["id"], ()))
-        checked = check_payload(row["task"], files.name_parents(payload, parents))
-        self.pipeline.check(row["task"], checked)
-        intake = Intake(self.media, find, parents)
-        return intake.take(checked), tuple(intake.files.values())
-
     def clone(self, owner: Owner, job_id: str, changes: Clone) -> str:
         """A new job from an old one with other fields; its id. Raises JobNotFound, InvalidRequest, LimitReached."""
         row = self.job(owner, job_id)
-        for file in self.store.files([job_id], "input").get(job_id, ()):
-            ref = FileRef(file["sha256"], file["mime"], file["size"], file["width"], file["height"])
-            self.store.add_upload(owner.id, ref, time.time())
         stored = self.store.body(job_id)
         body = self.payload({**row, **stored}) if row["after_on"] else json.loads(stored["payload"])
         fields = given(changes)

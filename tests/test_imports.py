@@ -29,7 +29,7 @@ BELOW = {
     "tokens": {"errors"},
     "identity": {"errors", "settings", "tokens"},
     "durations": set(),
-    "estimates": {"durations", "store"},
+    "estimates": {"durations", "models", "store"},
     "line": {"estimates", "models", "order", "store", "views"},
     "queue": {
         "addresses",

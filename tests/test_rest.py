@@ -288,6 +288,43 @@ def test_a_clone_is_a_new_job_with_some_fields_changed(http: httpx.Client) -> No
     assert_problem(http.post(f"/jobs/{job['id']}/clone", json={"payload": {"width": 1}}), 422)
 
 
+def test_a_job_with_a_picture_is_repeated_after_all_that_is_left_of_it_has_gone(server: Served) -> None:
+    """As the page does it: what the job's own JSON says is the template, ``upload:`` references included."""
+    encoded = base64.b64encode(png(37, 23)).decode()
+    with httpx.Client(base_url=server.url, headers=ANN, timeout=30) as http:
+        job = post(http, held(task="img2img", payload={"init_images": [encoded], "mask": encoded, "prompt": "p"}))
+        shown = http.get(f"/jobs/{job['id']}").json()
+        assert shown["payload"]["init_images"][0].startswith("upload:")
+        template = {"task": shown["task"], "payload": shown["payload"], "queue": HELD}
+        made = http.post("/schedules", json={"name": "again", "cron": "0 0 1 1 *", "template": template})
+        assert made.status_code == 201, made.text
+        http.delete(f"/jobs/{job['id']}"), http.delete(f"/jobs/{job['id']}")  # cancelled, then forgotten
+        assert http.get(f"/jobs/{job['id']}").status_code == 404
+        store, media = server.app.store, server.app.queue.media
+        store.forget_uploads(time.time() + 1)
+        media.collect(store.unreferenced, time.time() + 365 * 86400)
+        with pytest.raises(FileNotFoundError):
+            media.read(shown["payload"]["init_images"][0].removeprefix("upload:"))
+        for _ in range(2):
+            run = http.post(f"/schedules/{made.json()['id']}/trigger")
+            assert run.status_code in (200, 201), run.text
+        again = http.get("/jobs", params={"schedule_id": made.json()["id"]}).json()["jobs"]
+        documents = http.get("/export", params={"queue": HELD}).json()["jobs"]
+        assert len(again) == 2
+        assert [one["payload"]["init_images"] for one in documents if "mask" in one["payload"]] == [[encoded]] * 2
+        http.delete(f"/schedules/{made.json()['id']}")
+
+
+def test_a_picture_of_somebody_elses_job_is_nobodys_where_jobs_are_private(as_user: Any) -> None:
+    ann, bob = as_user("ann"), as_user("bob")
+    encoded = base64.b64encode(png(31, 17)).decode()
+    job = post(ann, held(task="img2img", payload={"init_images": [encoded]}))
+    again = held(task="img2img", payload=ann.get(f"/jobs/{job['id']}").json()["payload"])
+    assert_problem(bob.post("/jobs", json=again), 422)
+    assert ann.post("/jobs", json=again).status_code == 201
+    assert as_user("root").post("/jobs", json=again).status_code == 201
+
+
 def test_jobs_move(http: httpx.Client) -> None:
     http.put("/queues/moving", json={"paused": True})
     a, b, c = (post(http, body(queue="moving"))["id"] for _ in range(3))
@@ -490,12 +527,13 @@ def test_uploads_are_kept_for_payloads_to_refer_to(http: httpx.Client) -> None:
     assert raw.status_code == form.status_code == 201 and raw.json() == form.json()
     assert raw.json()["id"].startswith("upload:") and (raw.json()["width"], raw.json()["mime"]) == (90, "image/png")
     request = held(task="img2img", payload={"init_images": [raw.json()["id"]]})
+    assert_problem(http.post("/jobs", json=request, headers=BOB), 422)
     job = post(http, request)
     assert job["summary"]["inputs"] == 1
     shown = http.get(f"/jobs/{job['id']}/inputs/0/thumbnail")
     assert shown.headers["content-type"] == "image/webp" and shown.content[8:12] == b"WEBP"
     assert_problem(http.get(f"/jobs/{job['id']}/inputs/1/thumbnail"), 404)
-    assert_problem(http.post("/jobs", json=request, headers=BOB), 422)
+    assert http.post("/jobs", json=request, headers=BOB).status_code == 201  # it is in a job that all may see
 
 
 def test_what_is_no_picture_is_not_kept(http: httpx.Client, server: Served) -> None:

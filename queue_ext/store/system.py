@@ -144,7 +144,19 @@ class System(StoreBase):
             return None
         with self.db.read() as conn:
             row = conn.execute(select(table).where(table.c.owner == owner, table.c.sha256 == sha256)).mappings().first()
-        return FileRef(sha256, row["mime"], row["size"], row["width"], row["height"]) if row else None
+        return _file_ref(row)
+
+    def input(self, viewer: str | None, sha256: str) -> FileRef | None:
+        """A picture that a job of this owner (None: anybody's) was given."""
+        file, job = self.tables.job_file, self.tables.job
+        which = [file.c.sha256 == sha256, file.c.role == "input"]
+        if viewer is not None:
+            which.append(job.c.owner == viewer)
+        if not is_name(sha256):
+            return None
+        with self.db.read() as conn:
+            found = conn.execute(select(file).join(job, job.c.id == file.c.job_id).where(*which).limit(1))
+            return _file_ref(found.mappings().first())
 
     def forget_uploads(self, before: float) -> int:
         """Drop uploads older than ``before``; their files stay as long as a job refers to them."""
@@ -192,3 +204,7 @@ class System(StoreBase):
         """Ask the database for a sign of life. Raises StorageUnavailable."""
         with self.db.read() as conn:
             conn.execute(select(exists(select(self.tables.counter.c.value))))
+
+
+def _file_ref(row: Any) -> FileRef | None:
+    return FileRef(row["sha256"], row["mime"], row["size"], row["width"], row["height"]) if row else None
