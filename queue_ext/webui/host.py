@@ -74,6 +74,18 @@ def free_memory() -> None:
     module("devices").torch_gc()
 
 
+def let_go_of_pages(seconds: float) -> None:
+    """Give what the page's server still answers so long when it is closed.
+
+    gradio 3.41 waits for ever for a page that was closed between its click and the click's turn, and the uvicorn of the
+    page waits for gradio: with many people's browsers, "Reload UI" would one day not come back.
+    """
+    server = getattr(getattr(module("shared"), "demo", None), "server", None)
+    config = getattr(server, "config", None)
+    if getattr(config, "timeout_graceful_shutdown", 0) is None:
+        config.timeout_graceful_shutdown = seconds
+
+
 # --- the thread the host runs its model in ---------------------------------------------------------------------------
 
 

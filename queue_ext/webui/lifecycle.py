@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "/queue-ext"
+LAST_ANSWERS = 5.0  # seconds the page's server has to end its answers at "Reload UI"
 START_WAIT = 60.0  # seconds a request waits for the queue to start
 AGAIN = 10.0  # seconds until a database that was not there is tried again
 
@@ -196,6 +197,7 @@ def on_restart(halt: Callable[[], None]) -> Callable[[], None]:
 
     def request_restart() -> None:
         halt()
+        host.let_go_of_pages(LAST_ANSWERS)
         original()
 
     def undo() -> None:
