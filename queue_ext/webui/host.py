@@ -81,7 +81,7 @@ def let_go_of_pages(seconds: float) -> None:
     page waits for gradio: with many people's browsers, "Reload UI" would one day not come back.
     """
     server = getattr(getattr(module("shared"), "demo", None), "server", None)
-    config = getattr(server, "config", None)
+    config: Any = getattr(server, "config", None)
     if getattr(config, "timeout_graceful_shutdown", 0) is None:
         config.timeout_graceful_shutdown = seconds
 
