@@ -1,12 +1,11 @@
 """How many jobs a second POST /jobs accepts, beside a bare route that commits one row."""
 
-import http.client
 import json
 import threading
 import time
-from urllib.parse import urlsplit
+from itertools import islice
 
-from bench.serving import bare_server, queue_server
+from bench.serving import bare_server, posting, queue_server
 from bench.table import Figure, median, ms, percentile, show
 
 ROUNDS = 4  # each server is measured this often, in turns
@@ -29,19 +28,7 @@ def volley(url: str, clients: int) -> tuple[float, list[float]]:
 
 
 def _post_some(url: str, count: int, taken: list[float]) -> None:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80)
-    for _ in range(count):
-        began = time.perf_counter()
-        connection.request(
-            "POST", parts.path, BODY, {"Content-Type": "application/json", "X-Queue-Client": "bench-client-0001"}
-        )
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 201:
-            raise RuntimeError(f"{url} answered {answer.status}")
-        taken.append((time.perf_counter() - began) * 1000)
-    connection.close()
+    taken += [ms for _, ms in islice(posting(url, BODY), count)]
 
 
 def main() -> list[Figure]:

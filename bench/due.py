@@ -1,6 +1,5 @@
 """What time costs: many jobs due at once, many schedules, and how soon a child starts after its parent."""
 
-import http.client
 import json
 import tempfile
 import threading
@@ -9,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
 from bench.filling import DAY, LIMITS, new_job
 from bench.idle import BODY, ME, Stopwatch
-from bench.serving import free_port, running
+from bench.serving import free_port, posting, running
 from bench.table import Figure, median, ms, percentile, show
 from queue_ext.app import QueueApp
 from queue_ext.ids import new_id
@@ -64,21 +62,12 @@ def promoting() -> tuple[float, list[float], list[float]]:
 
 
 def _post(url: str, taken: list[tuple[float, float]], done: threading.Event) -> None:
-    """One request after the other, with a breath between them: when each was sent, and its milliseconds."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80)
-    while not done.is_set():
-        at, began = time.time(), time.perf_counter()
-        connection.request(
-            "POST", parts.path, POSTED, {"Content-Type": "application/json", "X-Queue-Client": "visitor-0001-bench"}
-        )
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 201:
-            raise RuntimeError(f"{url} answered {answer.status}")
-        taken.append((at, (time.perf_counter() - began) * 1000))
+    """One request after the other, with a breath between them."""
+    for each in posting(url, POSTED):
+        taken.append(each)
+        if done.is_set():
+            return
         time.sleep(0.002)
-    connection.close()
 
 
 def firing() -> tuple[float, list[float], float]:

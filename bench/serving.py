@@ -1,5 +1,6 @@
 """A server in a process of its own, for as long as a block lasts."""
 
+import http.client
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 PATIENCE = 60.0  # seconds a server may take to start
 
@@ -32,6 +34,25 @@ def running(arguments: list[str], port: int, answers_at: str, **environ: str) ->
     finally:
         process.terminate()
         process.wait(30)
+
+
+def posting(url: str, body: str) -> Iterator[tuple[float, float]]:
+    """One POST after the other, on one connection, for as long as it is iterated: when each was sent, seconds since the
+    epoch, and its milliseconds."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80)
+    headers = {"Content-Type": "application/json", "X-Queue-Client": "bench-client-0001"}
+    try:
+        while True:
+            at, began = time.time(), time.perf_counter()
+            connection.request("POST", parts.path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 201:
+                raise RuntimeError(f"{url} answered {answer.status}")
+            yield at, (time.perf_counter() - began) * 1000
+    finally:
+        connection.close()
 
 
 def _wait(url: str, process: subprocess.Popen) -> None:
