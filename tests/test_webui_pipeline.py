@@ -81,6 +81,24 @@ def test_the_model_is_used_in_the_thread_the_host_needs(host: StandIn) -> None:
         assert len(host.main.finished_list) <= 1  # nothing is piled up
 
 
+def test_what_the_host_asks_of_its_thread_is_done_while_jobs_follow_each_other(host: StandIn) -> None:
+    """Our next job comes before the thread has gone back to its list; other people's tasks are not to wait for that."""
+    if host.main is None:
+        return
+    done = threading.Event()
+    for number in range(200):
+        Attempt(host, {**SMALL, "steps": 1}).ended()
+        if number == 2:
+            host.main.async_run(done.set)
+        if done.is_set():
+            break
+    assert done.is_set() and number < 20
+    began = host.main.last_id
+    for _ in range(5):
+        Attempt(host, {**SMALL, "steps": 1}).ended()
+    assert host.main.last_id - began < 5  # most of them came while it waited for more
+
+
 def test_progress_and_a_preview_are_told(host: StandIn) -> None:
     attempt = Attempt(host, {**SMALL, "steps": 30, "n_iter": 2}).ended()
     told = attempt.progress

@@ -324,6 +324,7 @@ class StandIn:
                 "async_run": main.async_run,
                 "lock": main.lock,
                 "finished_list": main.finished_list,
+                "waiting_list": main.waiting_list,
             }
         return {name: _module(name, values) for name, values in parts.items()}
 

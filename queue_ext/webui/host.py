@@ -7,6 +7,7 @@ before somebody asks.
 import importlib
 import importlib.util
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+LINGER = 0.02  # seconds the host's own thread waits for the next job before it goes back to its own list
 
 A1111, FORGE, UNKNOWN = "AUTOMATIC1111", "Forge", "unknown"
 
@@ -95,6 +98,9 @@ def has_main_thread() -> bool:
 
 
 _handed_over: set[int] = set()  # ids of our tasks that the main thread may not have put down yet
+_inbox: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
+_gate = threading.Lock()
+_lingers = False  # whether the main thread looks into the inbox
 
 
 def in_main_thread(work: Callable[[], None]) -> None:
@@ -102,6 +108,7 @@ def in_main_thread(work: Callable[[], None]) -> None:
 
     Not ``run_and_wait_result``: that looks only every 10 ms whether it is done, and swallows what was raised.
     """
+    global _lingers
     main = optional("modules_forge.main_thread")
     _put_down(main)
     done = threading.Event()
@@ -112,8 +119,29 @@ def in_main_thread(work: Callable[[], None]) -> None:
         finally:
             done.set()
 
-    _handed_over.add(main.async_run(guarded))
+    with _gate:
+        _inbox.put(guarded)
+        if not _lingers:
+            _lingers = True
+            _handed_over.add(main.async_run(_work_off))
     done.wait()
+
+
+def _work_off() -> None:
+    """In the main thread: what is in the inbox, and what comes soon after. Between two tasks of its own list the thread
+    sleeps, which would cost every job of a queue some milliseconds. Nobody else's task waits for jobs yet to come."""
+    global _lingers
+    others = getattr(optional("modules_forge.main_thread"), "waiting_list", ())
+    while True:
+        try:
+            work = _inbox.get(timeout=0 if others else LINGER)
+        except queue.Empty:
+            with _gate:
+                if _inbox.empty():
+                    _lingers = False
+                    return
+        else:
+            work()
 
 
 def _put_down(main: Any) -> None:
