@@ -223,7 +223,7 @@ export class Session {
   private onConnectError(error: ConnectError): void {
     const refusal = error.data ?? readRefusal(error.context?.responseText);
     if (!refusal?.code) {
-      if (this.connection.value !== "connecting") this.connection.value = "lost";
+      this.connection.value = "lost"; // or never had: the library goes on trying
       return;
     }
     const problem = new QueueError(refusal.code, refusal.detail ?? error.message, refusal.status);

@@ -9,10 +9,10 @@ const tiny = { task: "txt2img", payload: { prompt: "a lighthouse", width: 64, he
 const scopes: EffectScope[] = [];
 
 /** As a component would: the scope's end is its unmounting. */
-function mount(options: UseOptions = {}): { queue: Queue; unmount: () => void } {
+function mount(options: UseOptions = {}, url = URL_OF_QUEUE): { queue: Queue; unmount: () => void } {
   const scope = effectScope();
   scopes.push(scope);
-  const queue = scope.run(() => useQueue(URL_OF_QUEUE, { clientId: me, immediate: false, ...options })) as Queue;
+  const queue = scope.run(() => useQueue(url, { clientId: me, immediate: false, ...options })) as Queue;
   queue.start();
   return { queue, unmount: () => scope.stop() };
 }
@@ -164,6 +164,12 @@ describe.skipIf(!URL_OF_QUEUE)("with a server", { timeout: 30_000 }, () => {
     await until(() => queue.connected.value);
     expect((await queue.call("waiting_count", { queue: "default" })).count).toBeTypeOf("number");
     await expect(queue.call("cancel", { job_id: "none" })).rejects.toMatchObject({ code: "job_not_found" });
+  });
+
+  test("an address where nobody answers is said to be one", async () => {
+    const { queue } = mount({}, "http://127.0.0.1:64999");
+    await until(() => queue.connection.value === "lost");
+    expect(queue.connected.value).toBe(false);
   });
 
   test("a waiting job is cancelled", async () => {
