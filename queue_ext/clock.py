@@ -99,7 +99,8 @@ class Clock:
                     job.modify(next_run_time=datetime.now(timezone.utc))
 
     def _on_events(self, events: list[Event]) -> None:
-        if any(_sets_a_time(event) for event in events):
+        # Whoever is promoting asks for the next moment when it is done.
+        if not self._promoting.locked() and any(_sets_a_time(event) for event in events):
             self._wake_at_next()
 
     def _wake_at_next(self) -> None:
@@ -112,8 +113,9 @@ class Clock:
         moment = datetime.fromtimestamp(max(due, time.time()), timezone.utc)
         with self._gate:
             if self._scheduler is not None:
+                # One that asks for itself anew is still running when that moment is now.
                 self._scheduler.add_job(
-                    _guarded(self._promote), "date", run_date=moment, id="next", replace_existing=True
+                    _guarded(self._promote), "date", run_date=moment, id="next", replace_existing=True, max_instances=3
                 )
 
     def _promote(self) -> None:

@@ -66,6 +66,27 @@ def test_an_earlier_job_that_comes_later_is_not_held_up(tmp_path: Path) -> None:
         assert state(app, far) == "scheduled"
 
 
+def test_a_job_that_falls_due_in_the_moment_a_look_ends_is_not_left_to_the_backstop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The look that asks for the next one is still running when that moment is now."""
+    with running_app(tmp_path, schedule_poll_interval_s=3600) as app:
+        until(lambda: app.clock._scheduler.get_job("due").next_run_time.timestamp() > time.time() + 3000)  # the first look
+        real, made = app.store.next_due, []
+
+        def next_due() -> "float | None":
+            if threading.current_thread().name.startswith("ThreadPoolExecutor") and not made:
+                made.append(enqueue(app, delay_s=0.001))
+                until(lambda: real() is not None and real() <= time.time())
+            return real()
+
+        monkeypatch.setattr(app.store, "next_due", next_due)
+        first = enqueue(app, delay_s=0.1)
+        until(lambda: state(app, first) == "succeeded", 5)
+        until(lambda: made and state(app, made[0]) == "succeeded", 5)
+    assert "maximum number of running instances" not in caplog.text
+
+
 def test_what_was_due_while_nothing_ran_starts_at_once(tmp_path: Path) -> None:
     with running_app(tmp_path) as app:
         job_id = enqueue(app, delay_s=0.4)
