@@ -245,7 +245,7 @@ def test_a_lid_is_closed_and_opened_again(visitor: Enter, site: str, launch: Lau
     sockets: list[Any] = []
     ann.page.on("websocket", lambda socket: sockets.append(socket))
     ann.enter()
-    job_id = ann.submit("dreamt", 30)
+    job_id = ann.submit("dreamt", 120)  # long enough for a page that was away for a ping at its very beginning
     ann.row(job_id).locator("progress").wait_for()
     console = ann.context.new_cdp_session(ann.page)
     console.send("Page.setWebLifecycleState", {"state": "frozen"})
