@@ -5,13 +5,7 @@
 
 import argparse
 import io
-import os
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +13,10 @@ from typing import Any
 
 from PIL import Image
 
+from bench.serving import free_port, running
 from tests.chromium import chromium
 
 DOCS = Path(__file__).parent
-START = 60.0  # seconds a server may take
 LARGEST = 300_000  # bytes of the picture in the README
 VIEWS = [(theme, width) for theme in ("light", "dark") for width in (1280, 390)]
 
@@ -60,29 +54,11 @@ def job(prompt: str, width: int = 512, height: int = 512, steps: int = 4, images
 @contextmanager
 def server(step_s: float = 0.1) -> Iterator[str]:
     """The address of a server with an empty queue."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, "QUEUE_EXT_DEMO_STEP_S": str(step_s)}
-        command = [sys.executable, "-m", "queue_ext", "serve", "--port", str(port), "--data-dir", folder]
-        process = subprocess.Popen(command, cwd=DOCS.parent, env=environ)
-        try:
-            yield _started(f"http://127.0.0.1:{port}", process)
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _started(address: str, process: "subprocess.Popen[bytes]") -> str:
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{address}/queue-ext/v1/health", timeout=2).close()
-            return address
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError("the server did not start")
+        command = ["-m", "queue_ext", "serve", "--port", str(port), "--data-dir", folder]
+        with running(command, port, "/queue-ext/v1/health", QUEUE_EXT_DEMO_STEP_S=str(step_s)) as address:
+            yield address
 
 
 def fill(page: Any, other: Any, address: str) -> None:

@@ -19,6 +19,7 @@ from .events import Bus, CancelRequested, Event, JobChanged, QueueChanged, SkipR
 from .filters import Run
 from .ids import new_id
 from .models import State
+from .order import lanes_of
 from .pipelines import Cancellation, Pipeline, Progress, Request, Result
 from .queue import JobQueue
 from .views import Row
@@ -151,12 +152,8 @@ class Worker:
 
     def _is_work(self, event: Event) -> bool:
         """Whether a job has come into a lane that is served here."""
-        served = self._settings.queues
-        return (
-            isinstance(event, JobChanged)
-            and event.data.get("state") == State.ENQUEUED
-            and (not served or event.queue in served)
-        )
+        has_come = isinstance(event, JobChanged) and event.data.get("state") == State.ENQUEUED
+        return has_come and bool(lanes_of(self._settings.queues, [str(event.queue)]))
 
     def _on_cancel(self, event: Event) -> None:
         self._early[str(event.job_id)] = event

@@ -34,12 +34,18 @@ def require(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def browser_arguments() -> list[str]:
+    """Chromium's command-line options."""
+    return []
+
+
 @pytest.fixture(scope="module")  # while a Playwright is open, nobody else in this thread can run an event loop
-def browser() -> Iterator[Any]:
+def browser(browser_arguments: list[str]) -> Iterator[Any]:
     """Chromium."""
     if why := missing():
         require(why)
-    with chromium() as found:
+    with chromium(*browser_arguments) as found:
         yield found
 
 

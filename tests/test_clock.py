@@ -71,9 +71,8 @@ def test_a_job_that_falls_due_in_the_moment_a_look_ends_is_not_left_to_the_backs
 ) -> None:
     """The look that asks for the next one is still running when that moment is now."""
     with running_app(tmp_path, schedule_poll_interval_s=3600) as app:
-        until(
-            lambda: app.clock._scheduler.get_job("due").next_run_time.timestamp() > time.time() + 3000
-        )  # the first look
+        # The first look is over.
+        until(lambda: app.clock._scheduler.get_job("due").next_run_time.timestamp() > time.time() + 3000)
         real, made = app.store.next_due, []
 
         def next_due() -> "float | None":

@@ -64,7 +64,7 @@ BELOW = {
         "views",
     },
     "contract": {"compat", "rest", "shapes", "wire"},
-    "worker": {"errors", "events", "filters", "ids", "models", "pipelines", "queue", "views"},
+    "worker": {"errors", "events", "filters", "ids", "models", "order", "pipelines", "queue", "views"},
     "webhooks": {"addresses", "errors", "events", "identity", "models", "queue", "shapes", "views"},
     "empty": {"events", "models", "queue", "settings"},
     "schedules": {"cron", "errors", "identity", "media", "queue", "shapes", "store", "views"},

@@ -288,31 +288,32 @@ def test_a_clone_is_a_new_job_with_some_fields_changed(http: httpx.Client) -> No
     assert_problem(http.post(f"/jobs/{job['id']}/clone", json={"payload": {"width": 1}}), 422)
 
 
-def test_a_job_with_a_picture_is_repeated_after_all_that_is_left_of_it_has_gone(server: Served) -> None:
+def test_a_job_with_a_picture_is_repeated_after_all_that_is_left_of_it_has_gone(
+    http: httpx.Client, server: Served
+) -> None:
     """As the page does it: what the job's own JSON says is the template, ``upload:`` references included."""
     encoded = base64.b64encode(png(37, 23)).decode()
-    with httpx.Client(base_url=server.url, headers=ANN, timeout=30) as http:
-        job = post(http, held(task="img2img", payload={"init_images": [encoded], "mask": encoded, "prompt": "p"}))
-        shown = http.get(f"/jobs/{job['id']}").json()
-        assert shown["payload"]["init_images"][0].startswith("upload:")
-        template = {"task": shown["task"], "payload": shown["payload"], "queue": HELD}
-        made = http.post("/schedules", json={"name": "again", "cron": "0 0 1 1 *", "template": template})
-        assert made.status_code == 201, made.text
-        http.delete(f"/jobs/{job['id']}"), http.delete(f"/jobs/{job['id']}")  # cancelled, then forgotten
-        assert http.get(f"/jobs/{job['id']}").status_code == 404
-        store, media = server.app.store, server.app.queue.media
-        store.forget_uploads(time.time() + 1)
-        media.collect(store.unreferenced, time.time() + 365 * 86400)
-        with pytest.raises(FileNotFoundError):
-            media.read(shown["payload"]["init_images"][0].removeprefix("upload:"))
-        for _ in range(2):
-            run = http.post(f"/schedules/{made.json()['id']}/trigger")
-            assert run.status_code in (200, 201), run.text
-        again = http.get("/jobs", params={"schedule_id": made.json()["id"]}).json()["jobs"]
-        documents = http.get("/export", params={"queue": HELD}).json()["jobs"]
-        assert len(again) == 2
-        assert [one["payload"]["init_images"] for one in documents if "mask" in one["payload"]] == [[encoded]] * 2
-        http.delete(f"/schedules/{made.json()['id']}")
+    job = post(http, held(task="img2img", payload={"init_images": [encoded], "mask": encoded, "prompt": "p"}))
+    shown = http.get(f"/jobs/{job['id']}").json()
+    assert shown["payload"]["init_images"][0].startswith("upload:")
+    template = {"task": shown["task"], "payload": shown["payload"], "queue": HELD}
+    made = http.post("/schedules", json={"name": "again", "cron": "0 0 1 1 *", "template": template})
+    assert made.status_code == 201, made.text
+    http.delete(f"/jobs/{job['id']}"), http.delete(f"/jobs/{job['id']}")  # cancelled, then forgotten
+    assert http.get(f"/jobs/{job['id']}").status_code == 404
+    store, media = server.app.store, server.app.queue.media
+    store.forget_uploads(time.time() + 1)
+    media.collect(store.unreferenced, time.time() + 365 * 86400)
+    with pytest.raises(FileNotFoundError):
+        media.read(shown["payload"]["init_images"][0].removeprefix("upload:"))
+    for _ in range(2):
+        run = http.post(f"/schedules/{made.json()['id']}/trigger")
+        assert run.status_code in (200, 201), run.text
+    again = http.get("/jobs", params={"schedule_id": made.json()["id"]}).json()["jobs"]
+    documents = http.get("/export", params={"queue": HELD}).json()["jobs"]
+    assert len(again) == 2
+    assert [one["payload"]["init_images"] for one in documents if "mask" in one["payload"]] == [[encoded]] * 2
+    http.delete(f"/schedules/{made.json()['id']}")
 
 
 def test_a_picture_of_somebody_elses_job_is_nobodys_where_jobs_are_private(as_user: Any) -> None:

@@ -87,7 +87,7 @@ def test_what_the_host_asks_of_its_thread_is_done_while_jobs_follow_each_other(
 ) -> None:
     """Our next job comes before the thread has gone back to its list; other people's tasks are not to wait for that."""
     if host.main is None:
-        return
+        pytest.skip("this host runs its model in any thread")
     until(lambda: not door._lingers)  # the thread of the test before
     monkeypatch.setattr(door, "LINGER", 60.0)
     for _ in range(3):

@@ -149,11 +149,11 @@ class System(StoreBase):
     def input(self, viewer: str | None, sha256: str) -> FileRef | None:
         """A picture that a job of this owner (None: anybody's) was given."""
         file, job = self.tables.job_file, self.tables.job
+        if not is_name(sha256):
+            return None
         which = [file.c.sha256 == sha256, file.c.role == "input"]
         if viewer is not None:
             which.append(job.c.owner == viewer)
-        if not is_name(sha256):
-            return None
         with self.db.read() as conn:
             found = conn.execute(select(file).join(job, job.c.id == file.c.job_id).where(*which).limit(1))
             return _file_ref(found.mappings().first())

@@ -22,8 +22,7 @@ from typing import Any
 
 import pytest
 
-from ..chromium import chromium, missing
-from ..conftest import require
+from .page import ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOM = Path(__file__).resolve().parent / "boom"
@@ -252,15 +251,10 @@ def _started(place: Any, data: Path, flags: list[str]) -> Iterator[Any]:
         made.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium that asks nobody but this machine."""
-    from .page import ARGUMENTS
-
-    if why := missing():
-        require(why)
-    with chromium(*ARGUMENTS) as found:
-        yield found
+@pytest.fixture(scope="session")
+def browser_arguments() -> list[str]:
+    """Of a Chromium that asks nobody but this machine."""
+    return ARGUMENTS
 
 
 @pytest.fixture

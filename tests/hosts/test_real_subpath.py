@@ -5,21 +5,20 @@ from typing import Any
 
 import pytest
 
-from ..chromium import chromium, missing
 from ..journeys.server import until
 from .conftest import WebUI
-from .page import ARGUMENTS, DEADLINE, Page
+from .page import DEADLINE, Page
 from .proxy import cutting
 from .test_real_login import logged_in
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(missing() is not None, reason="needs Chromium")]
+pytestmark = pytest.mark.timeout(900)
 FLAGS = ["--api", "--gradio-auth", "ann:secret", "--subpath", "/sdui", "--gradio-allowed-path", "."]
 
 
 @pytest.fixture
-def page(webui: WebUI) -> Iterator[Page]:
+def page(webui: WebUI, browser: Any) -> Iterator[Page]:
     """The page as ann sees it, by the proxy's address."""
-    with cutting("/sdui", webui.port) as address, chromium(*ARGUMENTS) as browser:
+    with cutting("/sdui", webui.port) as address:
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         context.set_default_timeout(DEADLINE)
         inside = context.new_page()

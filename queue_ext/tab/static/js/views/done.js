@@ -110,23 +110,23 @@ export class DoneView {
 
   async ask() {
     const asked = (this.asked = {});
-    if (await this.askPage(asked, {}, () => this.jobs.clear())) this.askGroups(asked);
+    if (await this.askPage(asked)) this.askGroups(asked);
   }
 
   async more() {
     if (!this.cursor || this.loading || this.jobs.size >= MOST || !this.store.connected) return;
     this.loading = true;
-    await this.askPage(this.asked, { cursor: this.cursor });
+    await this.askPage(this.asked, this.cursor);
     this.loading = false;
   }
 
   /** Take a page of what was asked for; what is heard meanwhile may be newer than the answer. Whether it is still wanted. */
-  async askPage(asked, more, before) {
+  async askPage(asked, cursor) {
     const since = this.store.expectSnapshot();
-    const found = await this.actions.attempt(this.api.get(this.query({ limit: PAGE, ...more })));
+    const found = await this.actions.attempt(this.api.get(this.query({ limit: PAGE, cursor })));
     this.store.giveUp(since);
     if (!found || asked !== this.asked) return false;
-    before?.();
+    if (!cursor) this.jobs.clear();
     this.take(found);
     for (const job of since.jobs.values()) this.heard(job);
     this.draw();
