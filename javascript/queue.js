@@ -324,8 +324,22 @@
         const panel = mount && mount.closest("#tabs > .tabitem");
         const panels = panel ? [...panel.parentElement.querySelectorAll(":scope > .tabitem")] : [];
         const button = root().querySelectorAll("#tabs > .tab-nav > button")[panels.indexOf(panel)];
-        if (button) button.click();
-        setTimeout(loadTab, 50);
+        if (button) {
+            button.focus(); // where the link was that brought us here, there is nothing soon
+            button.click();
+        }
+        setTimeout(enterTab, 50);
+    }
+
+    /** Another tab of the page is open; in ours, its lines tell what the toasts told, and lie under them. */
+    function enterTab() {
+        loadTab();
+        if (isTabOpen()) document.querySelectorAll(".queue-ext-toast:not(.bad)").forEach((note) => note.remove());
+    }
+
+    function isTabOpen() {
+        const panel = document.getElementById("queue_ext")?.closest(".tabitem");
+        return !!panel && panel.offsetParent !== null;
     }
 
     let loaded = null;
@@ -333,7 +347,7 @@
     /** Load the tab's own modules when it is first seen. */
     function loadTab() {
         const mount = document.getElementById("queue_ext");
-        if (!mount || loaded || !mount.closest(".tabitem") || mount.closest(".tabitem").offsetParent === null) return;
+        if (loaded || !isTabOpen()) return;
         loaded = import(address("tab/js/main.js"))
             .then((tab) => tab.start(mount))
             .catch((error) => {
@@ -524,5 +538,5 @@
         place();
         loadTab();
     });
-    onUiTabChange(() => setTimeout(loadTab, 0));
+    onUiTabChange(() => setTimeout(enterTab, 0));
 })();

@@ -248,6 +248,7 @@ def test_enqueue_queues_what_is_on_screen_and_the_picture_appears_in_the_tab(hos
     txt2img.page.locator(".queue-ext-toast a").last.click()
     shown = txt2img.page.locator(f"#queue_ext img[src*='{job['id']}']").first
     shown.wait_for()
+    txt2img.page.locator(".queue-ext-toast").first.wait_for(state="detached")  # though the mouse still rests on it
     until(lambda: shown.evaluate("image => image.naturalWidth") > 0, "the picture is loaded")
 
 
