@@ -1,7 +1,9 @@
 """What a host is asked at the door: its lists, its users, its settings; and coming and going with its page."""
 
 import base64
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -239,6 +241,21 @@ def test_the_queue_comes_with_the_page_and_goes_with_it(host: StandIn) -> None:
     assert len(jobs) == 3 and all(job["attempt"] <= 1 and job["state"] in ("enqueued", "processing") for job in jobs)
     host.callbacks["on_script_unloaded"]()
     assert host.state.restarts == 3 and job["state"] == "enqueued"
+
+
+def test_what_the_host_looks_through_at_each_callback_is_short(host: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks ``inspect.stack``: a frame of a file that is no module costs a search of all there are."""
+    from queue_ext import webui
+
+    stacks: list[list[str]] = []
+
+    def registered(_callback: Any) -> None:
+        stacks.append([frame.f_code.co_filename for frame, _line in traceback.walk_stack(None)])
+
+    monkeypatch.setattr(sys.modules["modules.script_callbacks"], "on_app_started", registered)
+    exec(compile("register()", "scripts/queue_extension.py", "exec"), {"register": webui.register})
+    modules = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
+    assert len(stacks) == 1 and set(stacks[0]) <= modules
 
 
 def test_a_setting_that_is_wrong_is_told_at_the_door_and_the_page_goes_on(

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +29,16 @@ def current() -> "Extension | None":
 
 
 def register() -> None:
-    """Ask the WebUI to call us. Runs anew at every "Reload UI", when the host has forgotten what it was told before."""
+    """Ask the WebUI to call us. Runs anew at every "Reload UI", when the host has forgotten what it was told before.
+
+    At each callback the host asks ``inspect.stack`` whose it is, and that goes through all its modules for every frame
+    of a file that is none of them: a thread of our own has no such frames, and saves half a second to two of its start.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_register).result()
+
+
+def _register() -> None:
     global _undo_restart
     from . import host
     from .lifecycle import on_restart
