@@ -10,7 +10,8 @@ from .durations import PRIOR, Effort, Measured, Model, fit
 from .models import State
 from .store import Store
 
-LOOK = 2.0  # seconds what was measured is used before it is read again
+LOOK = 2.0  # seconds what was measured is used before it is read again, at least
+REST = 500  # times what reading took: much was measured then, and what came since changes little
 PASS = 60.0  # seconds after which waiting jobs are looked through although nothing new was learnt
 MOVED = 0.05  # relative change of what is expected that is worth writing down
 UNKNOWN: Any = object()  # the checkpoint before the first job
@@ -26,7 +27,7 @@ class Estimates:
         self._lock = threading.Lock()
         self._models: dict[str, Model] = {}
         self._newest = 0  # number of the newest measurement the models know
-        self._read_at = -LOOK
+        self._read_again_at = 0.0
         self._passed_at = -PASS
         self._told: list[float] = []  # what the last pass would have said of the efforts it is compared by
 
@@ -49,9 +50,10 @@ class Estimates:
     def models(self) -> list[Model]:
         """The models of the machines that were heard of last; read again after a while."""
         with self._lock:
-            if time.monotonic() - self._read_at > LOOK:
+            if time.monotonic() > self._read_again_at:
+                began = time.thread_time()
                 self._read()
-                self._read_at = time.monotonic()
+                self._read_again_at = time.monotonic() + max(LOOK, REST * (time.thread_time() - began))
             return list(self._models.values())
 
     def _read(self) -> None:

@@ -17,19 +17,19 @@ def new_id() -> str:
     global _last
     with _lock:
         _last = moment = max(_last + 1, time.time_ns() // 1000)
-    digits = _digits(moment)
+    chance, last = divmod(secrets.randbelow(36 ** (RANDOM_DIGITS - 1) * 35), 35)
     # The last digit is never 0, so that as a fraction (order.between) it differs from every shorter one.
-    return digits + "".join(secrets.choice(DIGITS) for _ in range(RANDOM_DIGITS - 1)) + secrets.choice(DIGITS[1:])
+    return _digits(moment, TIME_DIGITS) + _digits(chance, RANDOM_DIGITS - 1) + DIGITS[1 + last]
 
 
 def first_id(seconds: float) -> str:
     """Less than every id made at that time (seconds since the epoch) or later, greater than those made before."""
-    return _digits(max(0, int(seconds * 1_000_000)))
+    return _digits(max(0, int(seconds * 1_000_000)), TIME_DIGITS)
 
 
-def _digits(moment: int) -> str:
+def _digits(number: int, count: int) -> str:
     digits = ""
-    for _ in range(TIME_DIGITS):
-        moment, rest = divmod(moment, 36)
+    for _ in range(count):
+        number, rest = divmod(number, 36)
         digits = DIGITS[rest] + digits
     return digits

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,24 @@ def test_before_anything_ran_nobody_knows(store: Store) -> None:
     assert not estimates.known and estimates.of(store.job(job_id)) is None
     assert estimates.seconds(EFFORT) == PRIOR.seconds(EFFORT)
     assert estimates.refresh() == 0
+
+
+def test_learning_from_many_takes_little_of_the_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, used = [100.0], [0.0]
+    estimates = Estimates(store)
+    reads: list[float] = []
+
+    def read() -> None:
+        reads.append(now[0])
+        used[0] += 0.02 if len(reads) > 1 else 0.0
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: used[0])
+    monkeypatch.setattr("queue_ext.estimates.time", clock)
+    monkeypatch.setattr(estimates, "_read", read)
+    for _ in range(300):
+        estimates.models()
+        now[0] += 0.1
+    assert reads == pytest.approx([100.0, 102.1, 112.2, 122.3], abs=0.5), "the first one was quick"
 
 
 def test_machines_that_run_jobs_now_count_and_others_do_not(store: Store) -> None:
