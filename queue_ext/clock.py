@@ -18,6 +18,9 @@ from .schedules import Schedules
 from .worker import is_dead
 
 log = logging.getLogger(__name__)
+# That a look is left out while the last one still runs is as it should be on a busy machine, and no news.
+scheduler_log = logging.getLogger(f"{__name__}.scheduler")
+scheduler_log.setLevel(logging.ERROR)
 
 JUMP = 1.0  # seconds the wall clock and the steady one may drift apart between two looks
 LEARN_INTERVAL = 2.0  # seconds
@@ -53,7 +56,9 @@ class Clock:
     def start(self) -> None:
         settings = self._queue.settings
         scheduler = BackgroundScheduler(
-            timezone=timezone.utc, job_defaults={"coalesce": True, "misfire_grace_time": None}
+            timezone=timezone.utc,
+            job_defaults={"coalesce": True, "misfire_grace_time": None},
+            logger=scheduler_log,
         )
         # Ids make "now" meaningful for all of them: what was due while nothing ran is done at once.
         now = datetime.now(timezone.utc)
@@ -63,7 +68,7 @@ class Clock:
             ("expire", self._expire, settings.expiration_check_interval_s),
             ("learn", self._learn, LEARN_INTERVAL),
         ):
-            scheduler.add_job(_guarded(action), Every(seconds), id=name, next_run_time=now)
+            scheduler.add_job(_guarded(action), Every(seconds), id=name, name=name, next_run_time=now)
         scheduler.start()
         self._scheduler = scheduler
         self._unsubscribe = self._bus.subscribe(self._on_events)

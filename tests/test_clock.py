@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 
 from queue_ext.app import QueueApp
 from queue_ext.errors import StorageUnavailable
 from queue_ext.identity import Owner
 
-from .support import FakePipeline, Gate, running_app, settings_for, until
+from .support import DEADLINE, FakePipeline, Gate, running_app, settings_for, until
 
 ANN = Owner("ann")
 
@@ -64,6 +65,18 @@ def test_an_earlier_job_that_comes_later_is_not_held_up(tmp_path: Path) -> None:
         soon = enqueue(app, delay_s=0.2)
         until(lambda: state(app, soon) == "succeeded", 5)
         assert state(app, far) == "scheduled"
+
+
+def test_a_look_that_is_left_out_since_the_last_one_still_runs_is_not_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left_out, go_on = threading.Event(), threading.Event()
+    with running_app(tmp_path, poll_interval_s=0.05) as app:
+        app.clock._scheduler.add_listener(lambda _event: left_out.set(), EVENT_JOB_MAX_INSTANCES)
+        monkeypatch.setattr(app.store, "workers", lambda: go_on.wait(DEADLINE) and [])
+        assert left_out.wait(DEADLINE)
+        go_on.set()
+    assert not [record for record in caplog.records if "skipped" in record.getMessage()]
 
 
 def test_a_job_that_falls_due_in_the_moment_a_look_ends_is_not_left_to_the_backstop(
