@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m bench.hosts --webui-dir PATH [--webui-command 'venv/bin/python launch.py']
 
-Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call is the time
-from the call's answer to the job's end, less what such a job takes alone.
+Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call
+is the time from the call's answer to the job's end, less what such a job takes alone.
 """
 
 import argparse

@@ -32,7 +32,7 @@ def register() -> None:
     """Ask the WebUI to call us. Runs anew at every "Reload UI", when the host has forgotten what it was told before.
 
     At each callback the host asks ``inspect.stack`` whose it is, and that goes through all its modules for every frame
-    of a file that is none of them: a thread of our own has no such frames, and saves half a second to two of its start.
+    of a file that is none of them. A thread of our own has no such frames: AUTOMATIC1111 starts 0.5 s sooner, Forge 1.5 s.
     """
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_register).result()
