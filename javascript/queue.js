@@ -408,7 +408,8 @@
     function onClick(event) {
         const target = event.target instanceof Element ? event.target : null;
         if (!target) return;
-        if (!target.closest(".queue-ext-menu, .queue-ext-dialog")) closeAll();
+        // Only a person's click: the host's own scripts click as well, its token counter 0.8 s after every change.
+        if (event.isTrusted && !target.closest(".queue-ext-menu, .queue-ext-dialog")) closeAll();
         const button = instead() && target.closest("button");
         if (button && queueable().includes(button.id)) {
             event.preventDefault();

@@ -66,6 +66,7 @@ class QueueApp:
         if self._started:
             return
         self.open()
+        self.clock.recover()
         for part in self._parts:
             part.start()
         self.namespace.mailbox.begin(self.tail.first)

@@ -137,6 +137,10 @@ class Clock:
             self._promoting.release()
         self._wake_at_next()
 
+    def recover(self) -> None:
+        """Before the worker begins: else it takes another job, and what a crash interrupted is no longer the next."""
+        _guarded(self._recover)()
+
     def _recover(self) -> None:
         while self._queue.store.give_up_waiting(BATCH) == BATCH:
             pass
@@ -145,7 +149,7 @@ class Clock:
         crashes = self._queue.settings.max_crashes
         taken = self._queue.surely(self._queue.store.recover, dead, crashes, now, own or "")
         for job_id in taken:
-            log.warning("job %s was taken back from a worker that is gone", job_id)
+            log.warning("job %s was taken back from a worker that is gone: it is next again, or has failed with a reason", job_id)
         if dead:
             self._queue.store.remove_workers(dead)
 

@@ -15,6 +15,7 @@ from queue_ext.errors import StorageUnavailable
 from queue_ext.identity import Owner
 
 from .support import DEADLINE, FakePipeline, Gate, running_app, settings_for, until
+from .test_line import sign_on
 
 ANN = Owner("ann")
 
@@ -65,6 +66,16 @@ def test_an_earlier_job_that_comes_later_is_not_held_up(tmp_path: Path) -> None:
         soon = enqueue(app, delay_s=0.2)
         until(lambda: state(app, soon) == "succeeded", 5)
         assert state(app, far) == "scheduled"
+
+
+def test_a_job_that_a_crash_interrupted_is_the_first_to_run_after_the_restart(tmp_path: Path) -> None:
+    with running_app(tmp_path, worker=False) as app:
+        lost, waiting = enqueue(app), enqueue(app)
+        sign_on(app.store, "dead", heartbeat_at=time.time() - 1000)
+        assert app.store.claim("dead", (), 60)["id"] == lost
+    with running_app(tmp_path) as app:
+        until(lambda: state(app, waiting) == "succeeded")
+        assert history(app, lost)["processing"] < history(app, waiting)["processing"]
 
 
 def test_a_look_that_is_left_out_since_the_last_one_still_runs_is_not_news(
