@@ -149,7 +149,10 @@ class Clock:
         crashes = self._queue.settings.max_crashes
         taken = self._queue.surely(self._queue.store.recover, dead, crashes, now, own or "")
         for job_id in taken:
-            log.warning("job %s was taken back from a worker that is gone: it is next again, or has failed with a reason", job_id)
+            log.warning(
+                "job %s was taken back from a worker that is gone: it is next again, or has failed with a reason",
+                job_id,
+            )
         if dead:
             self._queue.store.remove_workers(dead)
 

@@ -100,11 +100,12 @@ class Worker:
         if running is not None:
             running.cancelled.cancel("shutdown")
 
-    def stop(self) -> None:
-        """Let the running job go back to the head of its queue; waits up to ``shutdown_timeout_s`` for it to let go."""
+    def stop(self, patience: float | None = None) -> None:
+        """Let the running job go back to the head of its queue; waits so many seconds, by default
+        ``shutdown_timeout_s``, for it to let go."""
         self.halt()
         work, beat = self._threads
-        work.join(self._settings.shutdown_timeout_s)
+        work.join(self._settings.shutdown_timeout_s if patience is None else patience)
         running = self.running
         if work.is_alive() and running is not None:
             self._give_up(running)

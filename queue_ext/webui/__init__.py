@@ -69,12 +69,14 @@ def _register_capture() -> None:
 
 def _start(_demo: Any, application: Any) -> None:
     global _current
+    from .leaving import before_leaving
     from .lifecycle import Extension
 
     _stop()
     _current = Extension(application)
     _current.pipeline.captured = _captured
     _current.start()
+    before_leaving(_leave)
 
 
 def _stop() -> None:
@@ -82,6 +84,13 @@ def _stop() -> None:
     extension, _current = _current, None
     if extension is not None:
         extension.stop()
+
+
+def _leave() -> None:
+    from .leaving import PATIENCE
+
+    if _current is not None:
+        _current.leave(PATIENCE)
 
 
 def _halt() -> None:

@@ -153,6 +153,13 @@ class Extension:
         if worker is not None:
             worker.halt()
 
+    def leave(self, patience: float) -> None:
+        """The process is about to end without a word: the running job goes back, within so many seconds."""
+        self.halt()
+        worker = self._app.worker if self._app is not None else None
+        if worker is not None:
+            worker.stop(patience)
+
     def stop(self) -> None:
         """Take everything out of the host again. The running job is next when the queue starts again."""
         self.halt()
