@@ -214,6 +214,18 @@ def test_a_setting_that_needs_a_restart_says_so_and_one_with_a_login_is_not_show
     assert not any("url" in name for name in settings_page.offered())
 
 
+def test_what_the_page_says_of_a_setting_is_not_what_its_label_and_control_say(host: StandIn) -> None:
+    from queue_ext import settings
+    from queue_ext.webui import settings_page
+
+    hints = {
+        fact["name"]: settings_page._hint(fact) for fact in settings.describe() if fact["name"] in settings_page.LABELS
+    }
+    assert not [name for name, hint in hints.items() if hint.startswith(settings_page.LABELS[name])]
+    assert not [name for name in (*settings_page.SWITCHES, *settings_page.CHOICES) if "on or off" in hints[name]]
+    assert hints["max_waiting_per_owner"] and "queue" in hints["data_dir"].rsplit("Empty: ")[1]
+
+
 # --- coming and going ------------------------------------------------------------------------------------------------
 
 

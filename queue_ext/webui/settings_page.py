@@ -73,18 +73,28 @@ def offered() -> list[str]:
 
 def _option(fact: dict[str, str], apply: Callable[[str], None]) -> Any:
     name = fact["name"]
-    fixed = fixed_by(name)
     component, arguments = _component(name)
     option = host.module("options").OptionInfo(
         _default(fact), LABELS[name], component, arguments, onchange=lambda: apply(name), section=SECTION
     )
-    option.info(
-        f"{fact['meaning']} {fact['allowed'][0].upper()}{fact['allowed'][1:]}."
-        + (f" Fixed by {fixed}." if fixed else "")
-    )
+    if hint := _hint(fact):
+        option.info(hint)
     if name in AT_START:
-        option.html(" <span class='info'>(restart; Reload UI is enough)</span>")
+        option.html(" <span class='info'>(takes effect at “Reload UI”)</span>")
     return option
+
+
+def _hint(fact: dict[str, str]) -> str:
+    """What the label and the control do not say already."""
+    name, fixed = fact["name"], fixed_by(fact["name"])
+    told = [fact["meaning"].removeprefix(LABELS[name]).lstrip(".; ")]
+    if name not in CHOICES and name not in SWITCHES:
+        told.append(fact["allowed"] + ".")
+    if name == "data_dir":
+        told.append(f"empty: {host.data_path() / 'queue'}.")
+    if fixed:
+        told.append(f"fixed by {fixed}.")
+    return " ".join(text[0].upper() + text[1:] for text in told if text)
 
 
 def _component(name: str) -> tuple[Any, dict[str, Any]]:
