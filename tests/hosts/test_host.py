@@ -385,6 +385,47 @@ def test_a_captured_job_whose_checkpoint_has_gone_says_so(host: Host, txt2img: P
     assert job["error"]["message"] == f"The checkpoint {going.name} is not there any more."
 
 
+def test_the_menu_queues_at_the_front_several_times_for_checkpoints_and_for_later(host: Host, txt2img: Page) -> None:
+    page = txt2img.set("from the menu").page
+    host.ask("POST", "/queue-ext/v1/queues/default/pause")
+    behind = host.enqueue(SMALL)
+
+    def choose(entry: str) -> Any:
+        page.locator("#txt2img_generate_queue_split .queue-ext-more").click()
+        page.evaluate("document.body.click()")  # as the host's token counter does while somebody reads the menu
+        page.get_by_role("menuitem", name=entry).click()
+        return page.locator(".queue-ext-dialog")
+
+    def line(length: int) -> list[Any]:
+        """Those that wait, in the order they will run."""
+
+        def jobs() -> Any:
+            found = host.get("/queue-ext/v1/jobs?order=line")["jobs"]
+            return found if len(found) == length else None
+
+        return list(until(jobs, f"{length} jobs wait"))
+
+    choose("Enqueue at the front")
+    until(lambda: line(2)[1]["id"] == behind, "the new one is before it")
+    dialog = choose("several times")
+    dialog.locator("input").fill("3")
+    dialog.locator("[type=submit]").click()
+    line(5)
+    dialog = choose("several checkpoints")
+    dialog.get_by_label("All", exact=True).check()
+    checkpoints = dialog.locator(".queue-ext-list label:not(.queue-ext-all)").count()
+    dialog.locator("[type=submit]").click()
+    ids = [job["id"] for job in line(5 + checkpoints)]
+    dialog = choose("Enqueue for later")
+    dialog.locator("input").fill("2099-01-01T10:00")
+    dialog.locator("[type=submit]").click()
+    until(lambda: host.newest()["state"] == "scheduled", "one is for later")
+    assert checkpoints >= 2 and host.newest()["run_at"].startswith(("2098-12-31", "2099-01-01"))
+    for job_id in (*ids, host.newest()["id"]):
+        host.ask("DELETE", f"/queue-ext/v1/jobs/{job_id}")
+    host.ask("POST", "/queue-ext/v1/queues/default/resume", {})
+
+
 # --- the host comes and goes -----------------------------------------------------------------------------------------
 
 
