@@ -6,7 +6,6 @@ Without options the hosts are the two stand-ins, on the packages that AUTOMATIC1
 
 import asyncio
 import re
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -515,26 +514,3 @@ def test_without_a_page_jobs_run_and_captured_ones_are_refused(bare_host: Host) 
     call.start()
     assert bare_host.wait(bare_host.enqueue(SMALL))["state"] == "succeeded"
     call.join()
-
-
-def test_a_webui_that_is_stopped_in_the_middle_of_a_job_has_not_crashed(host: Host) -> None:
-    stopped_in_the_middle(host)
-
-
-def test_nor_has_one_without_a_page(bare_host: Host) -> None:
-    stopped_in_the_middle(bare_host)
-
-
-def stopped_in_the_middle(host: Host) -> None:
-    """Twice, which as a crash would end the job: by Ctrl+C and as a service manager does it."""
-    host.healthy()
-    running = host.enqueue({**long(host), "steps": host.many_steps // 2})
-    waiting = host.enqueue(SMALL)
-    for how in (signal.SIGINT, signal.SIGTERM):
-        host.begun(running)
-        host.stop(how)
-        host.start()
-        host.healthy()
-    first, second = host.wait(running), host.wait(waiting)
-    assert (first["state"], first["attempt"], second["state"]) == ("succeeded", 1, "succeeded"), first["reason"]
-    assert first["finished_at"] <= second["started_at"]
