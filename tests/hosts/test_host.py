@@ -6,6 +6,7 @@ Without options the hosts are the two stand-ins, on the packages that AUTOMATIC1
 
 import asyncio
 import re
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -514,3 +515,20 @@ def test_without_a_page_jobs_run_and_captured_ones_are_refused(bare_host: Host) 
     call.start()
     assert bare_host.wait(bare_host.enqueue(SMALL))["state"] == "succeeded"
     call.join()
+
+
+def test_a_webui_that_is_stopped_in_the_middle_of_a_job_has_not_crashed(host: Host) -> None:
+    """By Ctrl+C and as a service manager does it: two crashes would have ended the job. A stand-in takes one of them."""
+    # Minutes, until it is cancelled: it must outlast every start.
+    running, waiting = host.enqueue({**long(host), "n_iter": 50}), host.enqueue(SMALL)
+    both = (signal.SIGINT, signal.SIGTERM)
+    for how in both if host.is_real else both[host.is_forge :][:1]:
+        host.begun(running)
+        host.stop(how)
+        host.start()
+        host.healthy()
+    job = host.begun(running)
+    assert job["attempt"] == 1, job["history"]
+    assert host.job(waiting)["state"] == "enqueued"
+    host.ask("DELETE", f"/queue-ext/v1/jobs/{running}")
+    assert host.wait(waiting)["state"] == "succeeded"
