@@ -62,6 +62,7 @@ class WebUI:
         environment = {
             **os.environ, "OMP_NUM_THREADS": "1", "COMMANDLINE_ARGS": "", "SD_WEBUI_RESTARTING": "1",
             "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles all of gradio
         }  # fmt: skip
         with self.log.open("ab") as log:
             before = self.starts()
