@@ -86,11 +86,9 @@ def _stop() -> None:
         extension.stop()
 
 
-def _leave() -> None:
-    from .leaving import PATIENCE
-
+def _leave(patience: float) -> None:
     if _current is not None:
-        _current.leave(PATIENCE)
+        _current.leave(patience)
 
 
 def _halt() -> None:

@@ -12,11 +12,11 @@ from . import host
 PATIENCE = 1.0  # seconds the host's end waits for the running job to go back to the queue, and for a database
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
-_leave: Callable[[], None] | None = None
+_leave: Callable[[float], None] | None = None
 
 
-def before_leaving(leave: Callable[[], None]) -> None:
-    """Have ``leave`` called once before this process ends."""
+def before_leaving(leave: Callable[[float], None]) -> None:
+    """Have ``leave`` called once before this process ends, with the seconds it has."""
     global _leave
     _leave = leave
     atexit.unregister(_at_exit)
@@ -52,18 +52,18 @@ class _Before:
 
 def _last_words() -> None:
     """In a thread: the one that is interrupted here may hold a lock that is needed."""
-    thread = threading.Thread(target=_take(), name="queue-ext leaves", daemon=True)
+    thread = threading.Thread(target=_take(), args=[PATIENCE], name="queue-ext leaves", daemon=True)
     thread.start()
     thread.join(2 * PATIENCE)
 
 
 def _at_exit() -> None:
     """The signal has only ended a loop of the host, or nobody sent one. New threads cannot be had any more."""
-    _take()()
+    _take()(PATIENCE)
 
 
-def _take() -> Callable[[], None]:
+def _take() -> Callable[[float], None]:
     """What is to be called; whoever is impatient and presses again is not kept."""
     global _leave
     leave, _leave = _leave, None
-    return leave or (lambda: None)
+    return leave or (lambda _patience: None)

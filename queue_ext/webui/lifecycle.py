@@ -24,6 +24,7 @@ from .pipeline import WebUIPipeline
 
 if TYPE_CHECKING:
     from ..app import QueueApp
+    from ..worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -144,20 +145,23 @@ class Extension:
     def running(self) -> "QueueApp | None":
         return self._app
 
+    @property
+    def _worker(self) -> "Worker | None":
+        app = self._app
+        return app.worker if app is not None else None
+
     def halt(self) -> None:
         """The host is about to interrupt everything, to restart: the running job is to know why."""
         with self._lock:
             self._stopping.set()
-            app = self._app
-        worker = app.worker if app is not None else None
+            worker = self._worker
         if worker is not None:
             worker.halt()
 
     def leave(self, patience: float) -> None:
         """The process is about to end without a word: the running job goes back, within so many seconds."""
         self.halt()
-        worker = self._app.worker if self._app is not None else None
-        if worker is not None:
+        if (worker := self._worker) is not None:
             worker.stop(patience)
 
     def stop(self) -> None:

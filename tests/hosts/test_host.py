@@ -521,8 +521,8 @@ def test_a_webui_that_is_stopped_in_the_middle_of_a_job_has_not_crashed(host: Ho
     """By Ctrl+C and as a service manager does it: two crashes would have ended the job. A stand-in takes one of them."""
     # Minutes, until it is cancelled: it must outlast every start.
     running, waiting = host.enqueue({**long(host), "n_iter": 50}), host.enqueue(SMALL)
-    both = (signal.SIGINT, signal.SIGTERM)
-    for how in both if host.is_real else both[host.is_forge :][:1]:
+    one = signal.SIGTERM if host.is_forge else signal.SIGINT
+    for how in (signal.SIGINT, signal.SIGTERM) if host.is_real else (one,):
         host.begun(running)
         host.stop(how)
         host.start()
