@@ -27,6 +27,7 @@
             eta: "{message} About {time}.",
             drop: "Cancel this job",
             noTab: "The Queue tab could not be loaded.",
+            tab: "Queue",
         },
         zh: {
             enqueue: "加入队列",
@@ -51,6 +52,7 @@
             eta: "{message}约 {time}。",
             drop: "取消此任务",
             noTab: "无法加载队列标签页。",
+            tab: "队列",
         },
     };
     const DEFAULT_KEYS = "Ctrl+Shift+Enter";
@@ -318,12 +320,24 @@
 
     // --- the tab ------------------------------------------------------------------------------------------------------
 
-    function openTab(event) {
-        if (event) event.preventDefault();
+    /** What leads to our tab. */
+    function tabButton() {
         const mount = document.getElementById("queue_ext");
         const panel = mount && mount.closest("#tabs > .tabitem");
         const panels = panel ? [...panel.parentElement.querySelectorAll(":scope > .tabitem")] : [];
-        const button = root().querySelectorAll("#tabs > .tab-nav > button")[panels.indexOf(panel)];
+        return root().querySelectorAll("#tabs > .tab-nav > button")[panels.indexOf(panel)];
+    }
+
+    /** The server names the tab, and does not know the browser's language; gradio 3 makes the button anew when it is chosen. */
+    function nameTab() {
+        if (say("tab") === TEXTS.en.tab) return;
+        const name = [...(tabButton()?.childNodes || [])].find((node) => node.nodeType === Node.TEXT_NODE && node.data.trim() === TEXTS.en.tab);
+        if (name) name.data = say("tab");
+    }
+
+    function openTab(event) {
+        if (event) event.preventDefault();
+        const button = tabButton();
         if (button) {
             button.focus(); // where the link was that brought us here, there is nothing soon
             button.click();
@@ -532,11 +546,13 @@
         mend();
         introduce();
         place();
+        nameTab();
         goOn();
         loadTab();
     });
     onAfterUiUpdate(() => {
         place();
+        nameTab();
         loadTab();
     });
     onUiTabChange(() => setTimeout(enterTab, 0));

@@ -73,7 +73,8 @@ def serve(arguments: argparse.Namespace, chosen: Settings) -> int:
     import uvicorn
 
     app = QueueApp(chosen, make_pipeline(arguments.pipeline, chosen))
-    listening = _listen(arguments.host, arguments.port)
+    listening = listen(arguments.host, arguments.port)
+    print("The queue starts.", flush=True)  # the page's libraries take seconds to load, on a busy machine many
     server = build_server(app, arguments.root_path, not arguments.no_page)
     print(
         f"The queue runs at http://{arguments.host}:{arguments.port}{arguments.root_path}"
@@ -87,7 +88,7 @@ def serve(arguments: argparse.Namespace, chosen: Settings) -> int:
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """The address to serve at, taken before anything else is. Raises InvalidSetting."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Only of a socket that says TCP does asyncio turn Nagle's delay off; with it every second answer waits 40 ms.

@@ -106,9 +106,7 @@ class QueueApp:
         self.namespace = QueueNamespace(self.queue, self.waiters.finished)
         self.bus.subscribe(self.namespace.mailbox.put_events)
         self.worker = (
-            Worker(
-                self.queue, self.bus, self.pipeline, self.namespace.mailbox.put_progress, self.namespace.wants_preview
-            )
+            Worker(self.queue, self.bus, self.pipeline, self.namespace.put_progress, self.namespace.wants_preview)
             if settings.worker
             else None
         )

@@ -60,15 +60,15 @@ class Clock:
             job_defaults={"coalesce": True, "misfire_grace_time": None},
             logger=scheduler_log,
         )
-        # Ids make "now" meaningful for all of them: what was due while nothing ran is done at once.
+        # What was due while nothing ran is done at once; for lost jobs ``recover`` has just looked.
         now = datetime.now(timezone.utc)
-        for name, action, seconds in (
-            ("due", self._promote, settings.schedule_poll_interval_s),
-            ("lost", self._recover, settings.poll_interval_s),
-            ("expire", self._expire, settings.expiration_check_interval_s),
-            ("learn", self._learn, LEARN_INTERVAL),
+        for name, action, seconds, first in (
+            ("due", self._promote, settings.schedule_poll_interval_s, now),
+            ("lost", self._recover, settings.poll_interval_s, now + timedelta(seconds=settings.poll_interval_s)),
+            ("expire", self._expire, settings.expiration_check_interval_s, now),
+            ("learn", self._learn, LEARN_INTERVAL, now),
         ):
-            scheduler.add_job(_guarded(action), Every(seconds), id=name, name=name, next_run_time=now)
+            scheduler.add_job(_guarded(action), Every(seconds), id=name, name=name, next_run_time=first)
         scheduler.start()
         self._scheduler = scheduler
         self._unsubscribe = self._bus.subscribe(self._on_events)

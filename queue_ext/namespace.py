@@ -183,6 +183,11 @@ class QueueNamespace(socketio.AsyncNamespace):
         """The loop the emitter runs in."""
         return self._loop if self._emitter is not None else None
 
+    def put_progress(self, job: Row, progress: dict[str, Any], preview: bytes | None) -> None:
+        """Called by the worker. A browser that comes later asks how far the job is."""
+        if self._clients or self.queue.settings.redis_url:
+            self.mailbox.put_progress(job, progress, preview)
+
     def wants_preview(self, _job_id: str) -> bool:
         """Whether any browser asked to see pictures form; with Redis it may be one of another process."""
         return bool(self.queue.settings.redis_url) or any(client.preview for client in self._clients.values())

@@ -335,9 +335,11 @@ class JobQueue:
         """Do one thing to many jobs; how many changed. Ids that do not exist or belong to others count as none, and so
         does what a job's state does not allow. Raises InvalidRequest, NotAllowed.
         """
-        found = self._reachable(owner, said.ids) if said.ids is not None else self.store.ids(which or Filter())
+        rows = [] if said.ids is None else self._reachable(owner, said.ids)
+        found = self.store.ids(which or Filter()) if said.ids is None else [row["id"] for row in rows]
         if said.action == "cancel":
-            return len(self.store.cancel(found, f"cancelled by {'an admin' if owner.admin else 'its owner'}"))
+            by_admin = owner.admin and not (rows and all(row["owner"] == owner.id for row in rows))
+            return len(self.store.cancel(found, f"cancelled by {'an admin' if by_admin else 'its owner'}"))
         if said.action == "requeue":
             return len(self.store.requeue(found, self.settings.fair_share))
         if said.action == "delete":
@@ -376,9 +378,8 @@ class JobQueue:
             return False
         return True
 
-    def _reachable(self, owner: Owner, ids: Sequence[str]) -> list[str]:
-        rows = self.store.jobs(list(dict.fromkeys(ids)))
-        return [row["id"] for row in rows if self.identity.sees(owner, row)]
+    def _reachable(self, owner: Owner, ids: Sequence[str]) -> list[Row]:
+        return [row for row in self.store.jobs(list(dict.fromkeys(ids))) if self.identity.sees(owner, row)]
 
     # --- carrying jobs elsewhere -----------------------------------------------------------------------------------
 
@@ -528,6 +529,7 @@ class JobQueue:
         ]
 
 
+NUL = json.dumps("\0")[1:-1]  # which PostgreSQL does not keep
 LANES_AGE = 1.0  # seconds what another process changed in a lane may go unnoticed
 
 
@@ -577,7 +579,13 @@ def _cancelled_by(owner: Owner, row: Row) -> str:
 
 
 def _result_json(result: Result) -> str:
+    """What a pipeline told, as JSON; looked through value by value only where it is not fit to be stored as it is."""
     said = {"info": result.info, "parameters": _without_pictures(result.parameters)}
+    with contextlib.suppress(TypeError, ValueError):  # no JSON, or no UTF-8
+        text = json.dumps(said, ensure_ascii=False, allow_nan=False)
+        text.encode()
+        if NUL not in text:
+            return text
     return json.dumps(_storable(said), ensure_ascii=False)
 
 

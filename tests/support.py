@@ -216,16 +216,15 @@ class Served:
 
 
 def serve_app(app: QueueApp, root_path: str = "") -> Served:
-    import socket
-
     import uvicorn
     from fastapi import FastAPI
+
+    from queue_ext.__main__ import listen
 
     app.start()
     host = FastAPI(root_path=root_path)
     app.mount(host)
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(host, log_level="error", timeout_graceful_shutdown=2, lifespan="off", ws_ping_interval=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import socket
 import threading
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import socketio
 import uvicorn
 from fastapi import FastAPI
 
+from queue_ext.__main__ import listen
 from queue_ext.app import QueueApp
 from queue_ext.errors import DatabaseTooNew, InvalidSetting, StorageUnavailable
 from queue_ext.identity import Owner
@@ -73,8 +73,7 @@ def test_ten_starts_and_stops_below_a_running_server_leave_no_task(tmp_path: Pat
         def alive() -> str:
             return "yes"
 
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
+        listening = listen("127.0.0.1", 0)
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(host, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve([listening]))

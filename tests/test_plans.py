@@ -15,12 +15,13 @@ from queue_ext.models import State
 from queue_ext.order import key
 from queue_ext.store import Database, Filter, Limits, Store
 
-from .support import new_job, retry
+from .support import new_job, retry, until
 
 WAITING = 10_000
 FINISHED = 20_000
 NOW = time.time()
 FAR = 86400.0
+ALL_SEEN = "SELECT relallvisible >= 0.9 * relpages FROM pg_class WHERE relname = :name"
 SMALL = 200  # rows, the largest page: so few may be sorted rather than found in order
 
 
@@ -57,7 +58,12 @@ def fill(db: Database) -> None:
         )
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         verb = {"sqlite": "ANALYZE", "postgresql": "VACUUM ANALYZE"}.get(db.dialect, "ANALYZE TABLE")
-        conn.execute(text(f"{verb} {db.tables.job.name}"))
+
+        def tidied() -> bool:
+            conn.execute(text(f"{verb} {db.tables.job.name}"))
+            return db.dialect != "postgresql" or conn.execute(text(ALL_SEEN), {"name": db.tables.job.name}).scalar_one()
+
+        until(tidied, 100, "nobody looks at the server as it was before, which keeps PostgreSQL from its indexes")
 
 
 class Recorder:

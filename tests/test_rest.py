@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import socket
+import ssl
 import time
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ ANN = {"X-Queue-Client": "ann-is-my-secret-name"}
 BOB = {"X-Queue-Client": "bob-has-another-secret"}
 HELD = "held"  # a paused lane: what is sent there waits
 SURROGATE = "\ud800"
+PLAIN = ssl.create_default_context()  # made once: httpx reads all certificates for every client, also without TLS
 
 
 def body(**values: Any) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def http(server: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, headers=ANN, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=ANN, timeout=30, verify=PLAIN) as client:
         yield client
 
 
@@ -59,7 +61,7 @@ def as_user(private: Served) -> Iterator[Any]:
     clients = []
 
     def make(name: str) -> httpx.Client:
-        clients.append(httpx.Client(base_url=private.url, headers={"user": name}, timeout=30))
+        clients.append(httpx.Client(base_url=private.url, headers={"user": name}, timeout=30, verify=PLAIN))
         return clients[-1]
 
     yield make
@@ -823,6 +825,16 @@ def test_bad_changes_moves_and_actions_are_refused(http: httpx.Client, server: S
         assert_problem(http.post("/jobs/actions", json=action), 422)
     assert http.post("/jobs/actions", json={"action": "cancel", "ids": ["\0", "ü", "x" * 999]}).json() == {"changed": 0}
     assert fingerprint(server) == before
+
+
+def test_who_cancels_what_is_theirs_is_called_its_owner_though_an_admin(http: httpx.Client, server: Served) -> None:
+    own = http.post("/jobs", json=held()).json()["id"]
+    other = http.post("/jobs", json=held(), headers={"X-Queue-Client": "somebody-else-0001"}).json()["id"]
+    reasons = {}
+    for ids in ([own], [other]):
+        assert http.post("/jobs/actions", json={"action": "cancel", "ids": ids}).json() == {"changed": 1}
+        reasons[ids[0]] = http.get(f"/jobs/{ids[0]}").json()["reason"]
+    assert reasons == {own: "cancelled by its owner", other: "cancelled by an admin"}
 
 
 def test_a_thousand_and_one_jobs_are_too_many_and_a_thousand_are_not(http: httpx.Client, server: Served) -> None:

@@ -171,8 +171,8 @@ def test_no_module_turns_text_into_html() -> None:
 
 
 def test_code_travels_without_comments_and_says_the_same() -> None:
-    code = '/** A\n * b\n */\n// c\nconst x = "http://y"; // d\n\n  f(`z`); /* e */\n'
-    assert shortened(code, ".js") == 'const x = "http://y"; // d\nf(`z`); /* e */\n'
+    code = '/** A\n * b\n */\n// c\nconst x = "http://y"; // d\n\n  f(`z`); /* e */\ng("; // h"); // i\n'
+    assert shortened(code, ".js") == 'const x = "http://y";\nf(`z`); /* e */\ng("; // h");\n'
     assert shortened("/* a */\n.b :is(e) {\n  c: d 1px;\n}\n", ".css") == "\n.b :is(e){c:d 1px;}"
     for path in (STATIC / "js").rglob("*.js"):
         for line in shortened(path.read_text("utf-8"), ".js").splitlines():

@@ -1,7 +1,10 @@
 """One attempt inside a host, on a stand-in of AUTOMATIC1111 and of Forge."""
 
+import importlib
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -245,3 +248,15 @@ def test_without_api_an_api_is_made_that_serves_nobody(host: StandIn) -> None:
     result = Attempt(host, SMALL).ended().result
     assert result is not None and result.pictures
     assert not any(getattr(route, "path", "").startswith("/sdapi") for route in host.app.routes)
+
+
+def test_a_module_that_a_host_has_not_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look goes through all folders of the path; jobs ask for the modules of the other host several times."""
+    looked: list[str] = []
+    find = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", lambda name: looked.append(name) or find(name))
+    assert [door.optional("modules.nowhere_at_all") for _ in range(3)] == [None] * 3
+    assert looked == ["modules.nowhere_at_all"]
+    there = types.ModuleType("modules.nowhere_at_all")
+    monkeypatch.setitem(sys.modules, there.__name__, there)
+    assert door.optional(there.__name__) is there

@@ -210,6 +210,25 @@ def test_text_no_database_takes_does_not_hold_up_the_queue(
     json.dumps(json.loads(store.body(made_id)["result"])).encode()
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"text": "猫 \\u0000"}, {"text": "猫 \\u0000"}),  # says it, is none
+        ({"text": "no\0body"}, {"text": "nobody"}),
+        ({"text": "half \ud800"}, {"text": "half ?"}),
+        ({"n": [1, float("nan"), -float("inf")]}, {"n": [1, None, None]}),
+        ({"path": Path("a.png"), "pair": (1, 2), 3: None}, {"path": "a.png", "pair": [1, 2], "3": None}),
+    ],
+)
+def test_what_a_pipeline_told_is_kept_as_far_as_json_and_databases_take_it(
+    store: Store, tmp_path: Path, told: Any, kept: Any
+) -> None:
+    with Workbench(store, tmp_path, FakePipeline(lambda *_: Result(info=told))) as bench:
+        job_id = bench.add()
+        bench.becomes(job_id, "succeeded")
+    assert json.loads(store.body(job_id)["result"]) == {"info": kept, "parameters": {}}
+
+
 def test_a_result_that_cannot_be_written_down_fails_the_job_and_not_the_worker(
     sqlite_store: Store, tmp_path: Path
 ) -> None:

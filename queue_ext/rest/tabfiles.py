@@ -12,7 +12,9 @@ from starlette.types import Scope
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
 COMMENTS = {
-    ".js": re.compile(r"^[ \t]*(?:/\*\*.*?\*/|//[^\n]*)[ \t]*\n", re.DOTALL | re.MULTILINE),
+    ".js": re.compile(
+        r"^[ \t]*(?:/\*\*.*?\*/|//[^\n]*)[ \t]*\n|(?<=[;,{}()]) +//[^\n\"'`]*$", re.DOTALL | re.MULTILINE
+    ),
     ".css": re.compile(r"/\*.*?\*/", re.DOTALL),
 }
 STYLE_SPACE = re.compile(r"\s*([{};])\s*|(?<=:) +")
@@ -20,7 +22,8 @@ INDENTATION = re.compile(r"^[ \t]+|[ \t]+$|\n(?=\n)", re.MULTILINE)
 
 
 def shortened(text: str, suffix: str) -> str:
-    """The same code with fewer bytes: only whole-line comments and space that means nothing go."""
+    """The same code with fewer bytes: comments and space that means nothing go. A comment behind code goes where no
+    quote follows it: what looks like one inside a string stays."""
     if suffix in COMMENTS:
         text = COMMENTS[suffix].sub("", text)
     if suffix == ".css":

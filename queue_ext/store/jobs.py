@@ -406,7 +406,8 @@ class JobVerbs(Family):
 
     def _store_result(self, change: Change, job: Row, pictures: Sequence[FileRef], result: str) -> None:
         change.run("result", self._keeping, {"job": job["id"], "made": result})
-        change.run("pictures", self._dropping, {"job": job["id"]})
+        if job["lease"] > 1:  # an earlier attempt may have left some
+            change.run("pictures", self._dropping, {"job": job["id"]})
         if pictures:
             change.insert(
                 self.tables.job_file,

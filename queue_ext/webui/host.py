@@ -8,17 +8,21 @@ import importlib
 import importlib.util
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 LINGER = 0.02  # seconds the host's own thread waits for the next job before it goes back to its own list
 
 A1111, FORGE, UNKNOWN = "AUTOMATIC1111", "Forge", "unknown"
+
+_absent: set[str] = set()  # optional modules that this host was found not to have
 
 
 def module(name: str) -> Any:
@@ -28,9 +32,12 @@ def module(name: str) -> Any:
 
 def optional(name: str) -> Any:
     """A module of the host by its full name, or None where this host has none."""
+    if name in _absent:  # to look for it again costs every job a millisecond
+        return sys.modules.get(name)
     try:
         return importlib.import_module(name)
     except ImportError:
+        _absent.add(name)
         return None
 
 
@@ -97,51 +104,69 @@ def has_main_thread() -> bool:
     return getattr(optional("modules_forge.main_thread"), "async_run", None) is not None
 
 
+@dataclass
+class Errand:
+    """Something the host's own thread is to do, and what came of it."""
+
+    work: Callable[[], Any]
+    done: threading.Event = field(default_factory=threading.Event)
+    value: Any = None
+    error: BaseException | None = None
+
+
 _handed_over: set[int] = set()  # ids of our tasks that the main thread may not have put down yet
-_inbox: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
+_inbox: "queue.SimpleQueue[Errand]" = queue.SimpleQueue()
 _gate = threading.Lock()
 _lingers = False  # whether the main thread looks into the inbox
 
 
-def in_main_thread(work: Callable[[], None]) -> None:
-    """Have the host's own thread call ``work``, which must not raise, and wait until it is done.
+def in_main_thread(work: Callable[[], T]) -> T:
+    """Have the host's own thread call ``work``, and wait until it is done; what it returns or raises.
 
     Not ``run_and_wait_result``: that looks only every 10 ms whether it is done, and swallows what was raised.
     """
     global _lingers
     main = optional("modules_forge.main_thread")
     _put_down(main)
-    done = threading.Event()
-
-    def guarded() -> None:
-        try:
-            work()
-        finally:
-            done.set()
-
+    errand = Errand(work)
     with _gate:
-        _inbox.put(guarded)
+        _inbox.put(errand)
         if not _lingers:
             _lingers = True
             _handed_over.add(main.async_run(_work_off))
-    done.wait()
+    errand.done.wait()
+    if errand.error is None:
+        return errand.value  # type: ignore[no-any-return]
+    try:
+        raise errand.error
+    finally:
+        del errand  # else the error would hold this frame, and this frame the error
 
 
 def _work_off() -> None:
     """In the main thread: what is in the inbox, and what comes soon after. Between two tasks of its own list the thread
-    sleeps, which would cost every job of a queue some milliseconds. Nobody else's task waits for jobs yet to come."""
+    sleeps, which would cost every job of a queue some milliseconds. Nobody else's task waits for jobs yet to come.
+
+    The work is called from here and not from a wrapper of its own: scripts of the host look at every frame of the stack
+    once or twice a picture, which costs as much for each of ours as for each of theirs.
+    """
     global _lingers
     others = getattr(optional("modules_forge.main_thread"), "waiting_list", ())
     while True:
         try:
-            work = _inbox.get(timeout=0 if others else LINGER)
+            errand = _inbox.get(timeout=0 if others else LINGER)
         except queue.Empty:
             with _gate:
                 if _inbox.empty():
                     _lingers = False
                     return
-        else:
-            work()
+            continue
+        try:
+            errand.value = errand.work()
+        except BaseException as error:
+            errand.error = error
+        errand.done.set()
+        del errand  # pictures are not to be kept while nothing comes
 
 
 def _put_down(main: Any) -> None:

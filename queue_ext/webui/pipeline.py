@@ -123,8 +123,12 @@ class WebUIPipeline:
         # While we hold the lock: the host lets nobody else build its page's components meanwhile.
         api = self._api_without_lock()
         task_id = request.payload.get("force_task_id") or f"task(queue-{request.job_id})"
+        self._require_model(request, run)
+        body = dict(request.payload)
+        if request.task != "extras":
+            body.update(send_images=True, force_task_id=task_id)
         try:
-            answer = run.call(self._call_api, api, request, task_id)
+            answer = run.call(getattr(api, FUNCTIONS[request.task]), host.request_model(request.task)(**body))
         except Exception as error:
             forget_task(task_id)
             _explain(error)
@@ -132,14 +136,13 @@ class WebUIPipeline:
         return _result(request, answer, run)
 
     @staticmethod
-    def _call_api(api: Any, request: Request, task_id: str) -> Any:
-        trouble = None if request.task == "extras" or _own_checkpoint(request.payload) else host.model_trouble()
+    def _require_model(request: Request, run: HostRun) -> None:
+        """Raises ModelNotLoaded. Where Forge's thread would have to load one, its own function does."""
+        if request.task == "extras" or _own_checkpoint(request.payload):
+            return
+        trouble = run.call(host.model_trouble, hop=False)
         if trouble:
             raise ModelNotLoaded(reason=trouble)
-        body = dict(request.payload)
-        if request.task != "extras":
-            body.update(send_images=True, force_task_id=task_id)
-        return getattr(api, FUNCTIONS[request.task])(host.request_model(request.task)(**body))
 
     def _api_without_lock(self) -> Any:
         """The host's Api, or one made for us, that takes no lock: we hold it, also while Forge's main thread works."""

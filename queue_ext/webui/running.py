@@ -166,6 +166,7 @@ class HostRun:
         self.finished: float | None = None
         self._gently = False  # the picture that is being made may be finished first
         self._on_progress = on_progress
+        self.state = host.state()
         self._turn = Turn(cancelled)
         self._previewed: tuple[Any, bytes | None] = (None, None)
 
@@ -183,10 +184,9 @@ class HostRun:
         finally:
             self._turn.give()
 
-    @staticmethod
-    def _clear() -> None:
+    def _clear(self) -> None:
         """As ``wrap_gradio_call`` does: what stopped this run is not to stop the next one."""
-        state = host.state()
+        state = self.state
         state.skipped = state.interrupted = state.stopping_generation = False
         state.job_count, state.job = 0, ""
 
@@ -200,48 +200,28 @@ class HostRun:
         Raises Stopped when the attempt was told to stop before the function began.
         """
 
-        def begin() -> T:
-            if self.cancelled.is_set():
-                raise Stopped
-            if task_id is None:
-                return function(*args, **kwargs)
-            with shown_as(task_id):
-                return function(*args, **kwargs)
+        def attempt() -> T:
+            try:
+                if self.cancelled.is_set():
+                    raise Stopped
+                if task_id is None:
+                    return function(*args, **kwargs)
+                with shown_as(task_id):
+                    return function(*args, **kwargs)
+            finally:
+                self.look()  # before anybody clears the host's flags
 
         self._watcher.watch(self)
         try:
-            return self._in_thread(begin) if hop and host.has_main_thread() else self._noted(begin)
+            return host.in_main_thread(attempt) if hop and host.has_main_thread() else attempt()
         finally:
             self._watcher.leave()
-
-    def _in_thread(self, begin: Callable[[], T]) -> T:
-        outcome: list[Any] = []
-
-        def work() -> None:
-            try:
-                outcome[:] = [True, self._noted(begin)]
-            except BaseException as error:
-                outcome[:] = [False, error]
-
-        host.in_main_thread(work)
-        returned, value = outcome
-        outcome.clear()
-        if returned:
-            return value
-        raise value
-
-    def _noted(self, begin: Callable[[], T]) -> T:
-        """Look at the host's flags before anybody clears them."""
-        try:
-            return begin()
-        finally:
-            self.look()
 
     # --- what the watcher does ---------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Note an interruption that was not ours, and how far the host had come."""
-        state = host.state()
+        state = self.state
         if not (state.interrupted or state.stopping_generation):
             return
         if self.finished is None:
@@ -253,7 +233,7 @@ class HostRun:
 
     def steer(self) -> None:
         """Stop what is to be stopped: again and again, since the host forgets it when it begins."""
-        state = host.state()
+        state = self.state
         if self.cancelled.is_set() or (self.interrupted and not self._gently):
             state.interrupt()
             self.look()
@@ -261,7 +241,7 @@ class HostRun:
             state.stop_generating()
 
     def report(self) -> None:
-        state = host.state()
+        state = self.state
         count = state.job_count or 0
         if count <= 0:
             return
@@ -272,7 +252,7 @@ class HostRun:
 
     def _preview(self) -> bytes | None:
         """The host's own live preview as a JPEG; encoded once."""
-        state = host.state()
+        state = self.state
         state.set_current_image()
         image = state.current_image
         if image is None:
@@ -344,7 +324,7 @@ class Watcher:
             log.debug("the host's progress could not be read", exc_info=True)
 
     def _skip(self, run: HostRun) -> None:
-        state = host.state()
+        state = run.state
         if run.cancelled.take_skip():
             self._skip_at = state.job_no
         if self._skip_at is not None and self._skip_at == state.job_no:

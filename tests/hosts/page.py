@@ -91,9 +91,9 @@ def height(file: Path) -> int:
 
 
 @contextmanager
-def opened(browser: Any, address: str, tab: str = "txt2img") -> Iterator[Page]:
+def opened(browser: Any, address: str, tab: str = "txt2img", **options: Any) -> Iterator[Page]:
     """The page as somebody new; nothing but this machine is asked."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, ignore_https_errors=True)
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, ignore_https_errors=True, **options)
     context.set_default_timeout(DEADLINE)
     try:
         yield Page(context.new_page(), tab).open(address)

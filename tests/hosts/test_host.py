@@ -253,6 +253,13 @@ def test_enqueue_queues_what_is_on_screen_and_the_picture_appears_in_the_tab(hos
     until(lambda: shown.evaluate("image => image.naturalWidth") > 0, "the picture is loaded")
 
 
+def test_a_chinese_browser_reads_the_name_of_our_tab(host: Host, browser: Any) -> None:
+    with opened(browser, host.root, locale="zh-CN") as chinese:
+        chinese.click_tab("队列")
+        chinese.page.locator("#queue_ext .q-own", has_text="您").wait_for()
+        chinese.page.locator("#tabs > .tab-nav > button.selected", has_text="队列").wait_for()
+
+
 def test_a_captured_job_is_edited_and_its_picture_sent_on_in_the_tab(host: Host, txt2img: Page) -> None:
     """The tab in the host's page: its colours, its controls, its own tabs."""
     page = txt2img.page
@@ -273,6 +280,7 @@ def test_a_captured_job_is_edited_and_its_picture_sent_on_in_the_tab(host: Host,
         "transparent",
     )
     form.get_by_role("button", name="Save").click()
+    form.wait_for(state="hidden")
     row.locator(".q-facts", has_text="4 steps").wait_for()
     assert "1" in page.locator("#tabs > .tab-nav > button", has=page.locator(".q-tab-count")).inner_text()
     page.keyboard.press("Escape")

@@ -147,7 +147,8 @@ def test_generate_is_pressed_before_between_and_after_jobs(webui: WebUI, browser
     with opened(browser, root) as page:
         page.set("by hand", steps=30)
         before = generated(webui, page)
-        ids = [webui.enqueue({**SMALL, "steps": 20, "seed": seed}) for seed in range(4)]
+        # A line that is longer than a slow page takes to show its own picture.
+        ids = [webui.enqueue({**SMALL, "steps": 80, "seed": seed}) for seed in range(4)]
         page.page.click("#txt2img_generate")  # waits in the host's own line, between two jobs
         page.page.wait_for_function("document.querySelector('#txt2img_interrupt').offsetParent === null")
         waiting = [webui.job(job_id)["state"] for job_id in ids]

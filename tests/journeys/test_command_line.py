@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from queue_ext import __version__, settings
-from queue_ext.__main__ import _listen
+from queue_ext.__main__ import listen
 from queue_ext.migrations import HEAD
 
 from .conftest import Launch, Shared
@@ -335,7 +335,7 @@ def test_answers_leave_at_once() -> None:
 
     async def nodelay() -> int:
         found = asyncio.get_running_loop().create_future()
-        with contextlib.closing(_listen("127.0.0.1", 0)) as listening:
+        with contextlib.closing(listen("127.0.0.1", 0)) as listening:
             server = await asyncio.start_server(lambda _reader, writer: found.set_result(writer), sock=listening)
             _, ours = await asyncio.open_connection(*listening.getsockname()[:2])
             theirs = (await found).get_extra_info("socket")

@@ -163,6 +163,4 @@ def test_a_killed_process_that_nobody_has_buried_yet_counts_as_dead(prepare: Lau
     job = first.add(steps=900)
     first.wait_state(job["id"], "processing")
     first.process.send_signal(signal.SIGKILL)  # and no wait: it is a zombie now
-    began = time.monotonic()
-    until(lambda: second.job(job["id"])["attempt"] == 2, "the job runs again", 5)
-    assert time.monotonic() - began < 5
+    until(lambda: second.job(job["id"])["attempt"] == 2, "the job runs again, long before its lease ends")

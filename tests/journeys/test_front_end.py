@@ -103,7 +103,7 @@ def test_the_types_fit_and_the_composable_holds_its_promises(built: Built, serve
 
 def test_a_picture_from_its_prompt_to_the_page_and_after_a_reload(visitor: Enter, server: Server) -> None:
     ann = visitor().enter()
-    first, second = ann.submit("a lighthouse at dusk", 60), ann.submit("a forest", 3)
+    first, second = ann.submit("a lighthouse at dusk", 250), ann.submit("a forest", 3)
     _expect_text(ann.row(second).locator(".where span").first, "1 before you")
     ann.row(first).locator("progress").wait_for()
     ann.row(first).locator("img.preview").wait_for()
@@ -184,7 +184,7 @@ def test_two_tabs_of_one_person_show_the_same(visitor: Enter) -> None:
 
 def test_the_server_is_killed_while_a_job_runs_and_starts_again(visitor: Enter, server: Server) -> None:
     ann = visitor().enter()
-    running, waiting = ann.submit("running", 100), ann.submit("waiting")
+    running, waiting = ann.submit("running", 250), ann.submit("waiting")
     ann.row(running).locator("progress").wait_for()
     server.kill()
     ann.page.locator('.state[data-state="lost"]').wait_for()
@@ -218,7 +218,7 @@ def test_three_results_come_while_the_network_is_off(visitor: Enter, server: Ser
 
 def test_a_cursor_older_than_the_log_begins_anew_without_losing_a_result(visitor: Enter, server: Server) -> None:
     ann = visitor().enter()
-    waiting = ann.submit("runs while nobody listens", 40)
+    waiting = ann.submit("runs while nobody listens", 150)
     ann.row(waiting).locator("progress").wait_for()
     ann.context.set_offline(True)
     ann.page.locator('.state[data-state="lost"]').wait_for()

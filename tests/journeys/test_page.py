@@ -273,7 +273,7 @@ def test_the_last_in_line_moves_to_the_front_by_keyboard(opened: Callable[..., A
     page = opened()
     _submit(page, "running for long", steps=1000)
     page.locator(".q-running", has_text="running for long").wait_for()
-    _submit(page, "first", "second", "third")
+    _submit(page, "first", "second", "third", steps=1000)
     _expect_text(_row(page, "third").locator(".q-place"), "3")
     _row(page, "third").get_by_role("button", name="Move to front").focus()
     page.keyboard.press("Enter")
@@ -378,7 +378,9 @@ def test_a_line_is_reordered_by_hand_and_by_keyboard_and_put_back(opened: Callab
     page.locator(".q-toast").get_by_role("button", name="Undo").click()
     _expect_order(other, "amber", "birch", "cedar", "dunes")
 
-    _row(page, "dunes").locator(".q-open").focus()
+    for prompt, beyond in (("amber", "Alt+ArrowUp"), ("dunes", "Alt+ArrowDown")):  # there is nothing beyond the ends
+        _row(page, prompt).locator(".q-open").focus()
+        page.keyboard.press(beyond)
     page.keyboard.press("Alt+ArrowUp")
     _expect_order(page, "amber", "birch", "dunes", "cedar")
     page.keyboard.press("Shift+ArrowDown")  # c as well: both move
@@ -411,23 +413,34 @@ def test_a_line_is_reordered_by_hand_and_by_keyboard_and_put_back(opened: Callab
     _clear(page)
 
 
+def _edit(page: Any, prompt: str) -> Any:
+    """The form of a waiting job, opened by its key."""
+    _row(page, prompt).locator(".q-open").focus()
+    page.keyboard.press("e")
+    return page.locator(".q-viewer[open] form", has_text="Negative prompt")
+
+
 def test_a_waiting_job_is_edited_checked_and_cloned(opened: Callable[..., Any], server: Server) -> None:
     """What does not fit is told beside its field; a server that restarts in the middle takes nothing away."""
     page = opened(clock=True)
     _submit(page, "running for long", steps=1000)
     _submit(page, "a red house")
-    _row(page, "a red house").locator(".q-open").focus()
-    page.keyboard.press("e")
-    form = page.locator(".q-viewer[open] form", has_text="Negative prompt")
+    form = _edit(page, "a red house")
     form.get_by_label("Prompt", exact=True).fill(f"a blue house {HOSTILE}")
     form.get_by_label("Width").fill("5")
     form.get_by_role("button", name="Save").click()
     _expect_text(form.locator("[role=alert]:visible").first, re.compile("from 16 to 8192, not 5"))
     assert form.get_by_label("Width").evaluate("input => input === document.activeElement")
+    form.get_by_label("Width").fill("64")
+    _expect_count(form.locator("[role=alert]:visible"), 0)
     server.stop()
     page.locator('.q-state[data-state="lost"]').wait_for()
+    form.get_by_role("button", name="Save").click()
+    unreached = form.locator(".q-unreached")
+    _expect_text(unreached, "The server cannot be reached.")
     server.start()
     _hurry(page, page.locator(LIVE))
+    _expect_text(unreached, "")
     form.get_by_label("Width").fill("128")
     form.get_by_label("Priority").fill("3")
     form.get_by_role("button", name="Save").click()
@@ -445,6 +458,84 @@ def test_a_waiting_job_is_edited_checked_and_cloned(opened: Callable[..., Any], 
     page.keyboard.press("Escape")
     assert page.evaluate("window.hacked") is None
     page.troubles.clear()  # refusals and lost sockets, as the browser reports them
+
+
+def test_what_was_typed_is_never_lost_unasked(opened: Callable[..., Any], server: Server) -> None:
+    """Not by a key or a click beside it, not while it is being saved, not when the job has started meanwhile."""
+    page = opened()
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "a red house")
+    form, question = _edit(page, "a red house"), page.locator(".q-ask")
+    steps = form.get_by_label("Steps", exact=True)
+    steps.fill("7")
+    for leave in (
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.locator(".q-viewer").get_by_role("button", name="Close").click(),
+        lambda: form.get_by_role("button", name="Back").click(),
+        lambda: page.mouse.click(2, 2),
+    ):
+        leave()
+        question.get_by_role("button", name="No").click()
+        assert steps.input_value() == "7"
+    for _ in range(4):  # a browser lets a page refuse the key a few times, and then closes
+        page.keyboard.press("Escape")
+        question.wait_for()
+        page.keyboard.press("Escape")
+        question.wait_for(state="detached")
+    assert steps.input_value() == "7"
+    held: list[Any] = []
+    address = re.compile(r"/v1/jobs/\w+$")
+    page.route(address, lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_())
+    with page.expect_request(lambda request: request.method == "PATCH"):
+        form.get_by_role("button", name="Save").click()
+    page.keyboard.press("Escape")
+    assert question.count() == 0, "what is being saved is not given up"
+    held[0].continue_()
+    form.wait_for(state="hidden")
+    _row(page, "a red house").locator(".q-facts", has_text="7 steps").wait_for()
+    page.unroute(address)
+    page.keyboard.press("Escape")
+    form = _edit(page, "a red house")
+    form.get_by_label("Prompt", exact=True).fill("a house, too late")
+    page.evaluate("document.querySelector('.q-running button[aria-label^=Cancel]').click()")
+    page.locator(".q-tile button[title='a red house'] img").first.wait_for()  # it has begun and ended meanwhile
+    assert page.locator(".q-viewer .q-stage").is_hidden(), "its picture would move the form from under one's hands"
+    form.get_by_role("button", name="Save").click()
+    _expect_text(form.locator("[role=alert]:visible"), re.compile("waits no longer"))
+    form.get_by_role("button", name="Add to the line").click()
+    page.locator(".q-toast", has_text="A copy is in line").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".q-tile button[title='a house, too late'] img").wait_for()
+    page.troubles.clear()  # what was refused, as the browser reports it
+
+
+def test_what_is_half_typed_beside_a_job_outlives_its_news(opened: Callable[..., Any]) -> None:
+    """A job that is open changes while one gives it a name or a label; the message about it is within reach."""
+    page = opened()
+    _submit(page, "running for long", steps=1000)
+    _submit(page, "a green door")
+    _row(page, "a green door").locator(".q-open").click()
+    viewer = page.locator(".q-viewer[open]")
+    viewer.get_by_label("Label", exact=True).fill("half a lab")
+    viewer.get_by_role("button", name="Rename").click()
+    viewer.get_by_label("Name", exact=True).fill("half a na")
+    viewer.get_by_role("button", name="Bookmark").click()
+    viewer.get_by_role("button", name="Remove bookmark").wait_for()  # the news has come
+    assert viewer.get_by_label("Label", exact=True).input_value() == "half a lab"
+    assert viewer.get_by_label("Name", exact=True).input_value() == "half a na"
+    page.locator(".q-toast", has_text="Bookmarked").get_by_role("button", name="Undo").click()
+    viewer.get_by_role("button", name="Bookmark", exact=True).wait_for()
+    viewer.get_by_label("Name", exact=True).fill("the door")
+    page.keyboard.press("Enter")
+    viewer.locator(".q-prompt", has_text="the door").wait_for()
+    viewer.get_by_label("Label", exact=True).press("Enter")
+    viewer.locator(".q-chip", has_text="half a lab").wait_for()
+    assert viewer.get_by_label("Label", exact=True).input_value() == ""
+    page.keyboard.press("Escape")
+    viewer.wait_for(state="hidden")
+    page.locator(".q-toast", has_text="Labelled").get_by_role("button", name="Undo").click()
+    _row(page, "the door").wait_for()
+    _clear(page)
 
 
 def test_what_is_done_is_found_compared_and_tried_again(opened: Callable[..., Any]) -> None:
@@ -487,8 +578,16 @@ def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., An
     page = opened()
     page.get_by_role("tab", name="Later").click()
     page.get_by_role("button", name="New schedule").click()
-    form = page.locator("dialog[open] form")
+    dialog, question = page.locator(".q-wide-dialog[open]"), page.locator(".q-ask")
+    form = dialog.locator("form")
     form.get_by_label("Name").fill("weekly sea")
+    for leave in (lambda: page.mouse.click(2, 2), lambda: dialog.get_by_role("button", name="Close").click()):
+        leave()
+        question.get_by_role("button", name="No").click()
+        assert form.get_by_label("Name").input_value() == "weekly sea"
+    edge = dialog.bounding_box()
+    page.mouse.click(edge["x"] + 4, edge["y"] + 40)  # the form's own margin is not beside it
+    assert question.count() == 0
     form.get_by_label(re.compile("^When")).fill("*/20 8-10 * * foo")
     _expect_text(form.locator("[role=alert]:visible"), re.compile("foo"))
     form.get_by_label(re.compile("^When")).fill("30 9 * * mon")
@@ -500,7 +599,7 @@ def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., An
     _expect_text(form.locator("[role=alert]:visible").first, re.compile("from 16 to 8192"))
     form.get_by_label("Width").fill("64")
     form.get_by_label("Height").fill("64")
-    form.get_by_role("button", name="Save").click()
+    form.get_by_role("button", name="Save").dblclick()  # one is enough
     card = page.locator(".q-schedule", has_text="weekly sea")
     card.get_by_role("button", name="Run now").click()
     card.locator(".q-strip img").wait_for()
@@ -515,6 +614,33 @@ def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., An
     page.locator(".q-chart").first.wait_for()
     page.get_by_role("table").filter(has_text="64 × 64").wait_for()
     page.troubles.clear()  # what was refused, as the browser reports it
+
+
+def test_what_is_to_run_later_is_told_and_what_is_asked_beside_a_dialog_is_left(opened: Callable[..., Any]) -> None:
+    page = opened()
+    _submit(page, "at once", steps=1000)
+    own = page.locator(".q-own")
+    _expect_text(own, "Your picture is being made.")
+    page.evaluate(
+        """async () => {
+          const body = JSON.stringify({ task: 'txt2img', payload: { prompt: 'next year' }, delay_s: 3e7 });
+          await fetch('queue-ext/v1/jobs', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+        }"""
+    )
+    page.locator(".q-running").get_by_role("button", name="Cancel").click()
+    page.locator(".q-toast", has_text="Stopping: it ends at its next step.").wait_for()
+    _expect_text(own, "1 job of yours is to run later.")
+    _row(page, "next year").locator(".q-open").click()
+    said = page.locator(".q-viewer[open] .q-sections .q-facts").first
+    _expect_text(said, re.compile(r"^starts \w+ \d+, \d{4}"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    keys = page.locator("dialog[open] kbd").first
+    keys.wait_for()
+    page.mouse.click(2, 2)
+    keys.wait_for(state="detached")
+    _clear(page)
+    _expect_text(own, "You have nothing in the queue.")
 
 
 def test_schedules_are_not_called_none_before_the_server_has_said_so(opened: Callable[..., Any]) -> None:
@@ -608,7 +734,7 @@ def test_it_fits_a_phone_and_speaks_chinese(opened: Callable[..., Any]) -> None:
 
 def test_nobody_is_asked_while_the_socket_is_up(opened: Callable[..., Any]) -> None:
     page = opened()
-    _submit(page, "one", steps=30)
+    _submit(page, "one", steps=100)
     page.locator(".q-running", has_text="one").wait_for()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -628,6 +754,14 @@ def test_without_the_socket_library_it_says_so_and_asks(opened: Callable[..., An
     _submit(page, "running for long", steps=1000)
     _submit(page, "asked for too")
     _hurry(page, _row(page, "asked for too"))
+    form = _edit(page, "asked for too")
+    form.get_by_label("Steps").fill("7")
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
+    page.wait_for_load_state("networkidle")
+    with page.expect_request("**/v1/queues"):  # what one has done oneself is asked for at once: no time passes here
+        form.get_by_role("button", name="Save").click()
+    page.clock.resume()
+    _row(page, "asked for too").locator(".q-facts", has_text="7 steps").wait_for()
     assert all("404" in trouble for trouble in page.troubles)
     page.troubles.clear()
 

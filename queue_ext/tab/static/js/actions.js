@@ -25,7 +25,7 @@ export class Actions {
     if (!answer.changed) return this.toasts.show(t("job.too_late"));
     const waited = jobs.map((job, n) => ({ job, place: places[n] })).filter(({ job }) => job.state !== "processing");
     const again = waited.length ? () => this.restore(waited) : () => this.requeue(jobs);
-    this.offer(t("done.cancelled", { n: answer.changed }), again, waited.length ? undefined : t("job.again"));
+    this.offer(t(waited.length ? "done.cancelled" : "done.stopping", { n: answer.changed }), again, waited.length ? undefined : t("job.again"));
   }
 
   /** Cancelled jobs back to where they stood: those in line by a requeue, those that waited for something as copies,
@@ -132,9 +132,8 @@ export class Actions {
 
   // --- lanes ---------------------------------------------------------------------------------------------------
 
-  async pause(lane, paused) {
-    const answer = await this.attempt(this.api.post(`queues/${lane}/${paused ? "pause" : "resume"}`));
-    if (answer && this.store.connection === "polling") this.store.refresh();
+  pause(lane, paused) {
+    return this.attempt(this.api.post(`queues/${lane}/${paused ? "pause" : "resume"}`));
   }
 
   async clear(lane) {
@@ -146,11 +145,14 @@ export class Actions {
 
   // --- how -----------------------------------------------------------------------------------------------------
 
-  /** One action on many; whoever knows them from a list and not by events sees at once what came of it. */
+  /** Whether a form ({ save, changed() }) may be left: not while it is being saved, and not with what was typed unasked. */
+  async mayLeave(form) {
+    return !form.save.disabled && (!form.changed() || this.ask(t("edit.discard_sure"), t("edit.discard")));
+  }
+
+  /** One action on many jobs at once. */
   async many(action, jobs, more = {}) {
-    const answer = jobs.length && (await this.attempt(this.api.post("jobs/actions", { action, ids: idsOf(jobs), ...pick(more) })));
-    if (answer && this.store.connection === "polling") this.store.refresh();
-    return answer;
+    return jobs.length && this.attempt(this.api.post("jobs/actions", { action, ids: idsOf(jobs), ...pick(more) }));
   }
 
   offer(text, undo, label = t("undo")) {

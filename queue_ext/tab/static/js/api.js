@@ -13,13 +13,14 @@ export class Problem extends Error {
 }
 
 export class Api {
-  get(path) {
-    return this.send("GET", path);
-  }
+  get = (path) => this.send("GET", path);
+  post = (path, body = {}) => this.send("POST", path, body);
+  patch = (path, body) => this.send("PATCH", path, body);
+  put = (path, body) => this.send("PUT", path, body);
+  delete = (path) => this.send("DELETE", path);
 
-  post(path, body = {}) {
-    return this.send("POST", path, body);
-  }
+  /** Called when something was changed. */
+  wrote() {}
 
   async send(method, path, body, more = {}) {
     const options = { method, headers: { Accept: "application/json" }, ...more };
@@ -27,27 +28,11 @@ export class Api {
       options.headers["Content-Type"] = "application/json";
       options.body = JSON.stringify(body);
     }
-    let answer;
-    try {
-      answer = await fetch(new URL(`v1/${path}`, BASE), options);
-    } catch {
-      throw new Problem(0);
-    }
-    const told = answer.status === 204 ? null : await answer.json().catch(() => null);
+    const answer = await fetch(this.address(path), options).catch(() => Promise.reject(new Problem(0)));
+    const told = await answer.json().catch(() => null);
     if (!answer.ok) throw new Problem(answer.status, told);
+    if (method !== "GET") this.wrote();
     return told;
-  }
-
-  patch(path, body) {
-    return this.send("PATCH", path, body);
-  }
-
-  put(path, body) {
-    return this.send("PUT", path, body);
-  }
-
-  delete(path) {
-    return this.send("DELETE", path);
   }
 
   address(path) {

@@ -154,6 +154,7 @@ export class Connection {
   // --- asking --------------------------------------------------------------------------------------------------
 
   async poll() {
+    this.api.wrote = () => this.refresh(); // no event will tell what came of it
     for (;;) {
       const well = await this.refresh();
       this.store.setConnection(well ? "polling" : "lost");

@@ -55,6 +55,30 @@ export function iconButton(name, label, onclick, more = {}) {
   return h("button", { type: "button", class: "q-icon", title: label, "aria-label": label, onclick, ...more }, icon(name));
 }
 
+/** A native dialog, shown at once and gone when it is closed: Escape or a click beside it closes it, the focus returns. */
+export function modal(props, ...children) {
+  const dialog = h("dialog", props, ...children);
+  leavesBy(dialog, () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.querySelector(".queue-ext.q-floating").append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/** Have `leave` decide whether a dialog closes at Escape or at a click beside it. The key is taken too: a browser closes
+ * at the fifth Escape, unasked. And the press, not the click, which also ends a selection that began inside. */
+export function leavesBy(dialog, leave) {
+  dialog.addEventListener("mousedown", (event) => event.target === dialog && isBeside(dialog, event) && leave());
+  dialog.addEventListener("cancel", (event) => (event.preventDefault(), leave()));
+  dialog.addEventListener("keydown", (event) => event.key === "Escape" && (event.preventDefault(), leave()));
+}
+
+/** The backdrop belongs to the dialog's element, as its own padding does. */
+function isBeside(dialog, { clientX: x, clientY: y }) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  return x < left || x > right || y < top || y > bottom;
+}
+
 /** Set a text only where it differs, so that selections and live regions are left alone. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -4,7 +4,7 @@ import { Actions } from "./actions.js";
 import { Api, BASE } from "./api.js";
 import { Away } from "./away.js";
 import { Connection } from "./connection.js";
-import { h, iconButton } from "./dom.js";
+import { h, iconButton, setText } from "./dom.js";
 import { Store } from "./store.js";
 import { loadTexts, t } from "./texts.js";
 import { ask } from "./views/ask.js";
@@ -52,6 +52,7 @@ class Page {
     mount.closest(".prose")?.classList.remove("prose"); // Gradio would set our lists and links like an article
     mount.replaceChildren(this.head.element, this.tabs, ...Object.values(this.pages).map((page) => page.panel));
     this.floating = h("div", { class: "queue-ext q-floating" }, toasts.element);
+    this.floating.addEventListener("close", () => toasts.rise(), true); // of a dialog
     document.body.append(this.floating);
     const clear = getComputedStyle(mount).getPropertyValue("--block-background-fill").trim() === "transparent";
     for (const part of [mount, this.floating]) part.classList.toggle("q-clear", clear);
@@ -98,6 +99,8 @@ class Page {
   render() {
     this.head.render(this.store);
     this.away.render();
+    if (this.store.connected && !this.reached) for (const said of this.floating.querySelectorAll(".q-unreached")) setText(said, "");
+    this.reached = this.store.connected;
     for (const view of this.pages[this.current].views || []) view.render(this.store);
   }
 

@@ -41,9 +41,9 @@ export function about(seconds) {
   return t("about", { time: duration(Math.max(1, rough)) });
 }
 
-/** A time of day, with the date where it is not today. */
-export function moment(iso) {
+/** A time of day, with the date where it is not today, or where other days stand beside it (`dated`). */
+export function moment(iso, dated = false) {
   const when = new Date(iso);
-  const today = when.toDateString() === new Date().toDateString();
+  const today = !dated && when.toDateString() === new Date().toDateString();
   return when.toLocaleString(language, today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
 }

@@ -1,6 +1,6 @@
 // What a job is made of, as a form: the usual fields first, then every other control by its label. And the difference
 // between two jobs.
-import { h, icon } from "../dom.js";
+import { h, icon, setText } from "../dom.js";
 import { t } from "../texts.js";
 import { short } from "./job.js";
 
@@ -141,6 +141,22 @@ function calledByHost(key) {
   return globalThis.getTranslation?.(label) || label;
 }
 
+/** Say below a form what its fields do not say (`left`). What is said of a server out of reach goes when it is back. */
+export function tell(said, { status, errors, message }, left) {
+  setText(said, left.join("\n") || (errors?.length ? t("edit.refused") : message));
+  said.classList.toggle("q-unreached", status === 0);
+}
+
+/** Take back what is said of a field, and below the form, as soon as somebody corrects it. */
+export function forgives(form, said) {
+  form.addEventListener("input", ({ target }) => {
+    const fault = target.closest(".q-label")?.querySelector(".q-fault");
+    if (fault) setText(fault, "");
+    target.removeAttribute("aria-invalid");
+    setText(said, "");
+  });
+}
+
 export class Fault extends Error {
   constructor(path, msg) {
     super(msg);
@@ -164,7 +180,7 @@ async function fetchList(api, kind) {
   return lists.get(kind);
 }
 
-/** Changes a waiting job, or makes a copy of any with changes. `done(job)` when it is saved, `done(null)` when not. */
+/** Changes a waiting job, or makes a copy of any with changes. `done(job)` when it is saved, `done()` when not. */
 export class Editor {
   constructor(api, store, job, copy, done) {
     Object.assign(this, { api, store, job, copy, done });
@@ -175,10 +191,11 @@ export class Editor {
     this.before = this.own();
     this.said = h("p", { class: "q-fault", role: "alert" });
     this.save = h("button", { class: "q-button q-primary" }, t(copy ? "edit.clone" : "edit.save"));
-    const label = (key, input) => h("label", { class: "q-label" }, h("span", {}, t(key)), input);
-    const row = h("div", { class: "q-form-grid" }, label("edit.lane", this.lane), label("edit.priority", this.priority), label("edit.run_at", this.runAt));
-    const buttons = h("p", { class: "q-links q-foot" }, this.save, h("button", { type: "button", class: "q-button", onclick: () => done(null) }, t("edit.cancel")));
+    const label = (key, input, look = "") => h("label", { class: `q-label ${look}` }, h("span", {}, t(key)), input);
+    const row = h("div", { class: "q-form-grid" }, label("edit.lane", this.lane), label("edit.priority", this.priority), label("edit.run_at", this.runAt, "q-two"));
+    const buttons = h("p", { class: "q-links q-foot" }, this.save, h("button", { type: "button", class: "q-button", onclick: () => done() }, t("edit.cancel")));
     this.element = h("form", { onsubmit: (event) => this.submit(event), novalidate: true }, h("h3", {}, t(copy ? "edit.title_clone" : "edit.title")), this.fields.element, row, this.said, buttons);
+    forgives(this.element, this.said);
   }
 
   focus() {
@@ -214,12 +231,19 @@ export class Editor {
       const made = this.request();
       this.done(await (this.copy ? this.api.post(`${path}/clone`, made) : this.api.patch(path, made)));
     } catch (problem) {
-      const left = this.fields.refuse(problem.errors || []);
-      const gone = problem.status === 409 ? t("edit.started") : "";
-      this.said.textContent = gone || left.join("\n") || (problem.errors?.length ? t("edit.refused") : problem.message);
+      if (problem.status === 409) return this.becomeCopy();
+      tell(this.said, problem, this.fields.refuse(problem.errors || []));
     } finally {
       this.save.disabled = false;
     }
+  }
+
+  /** It waits no longer: what was typed can still become a job of its own. */
+  becomeCopy() {
+    this.copy = true;
+    this.element.querySelector("h3").textContent = t("edit.title_clone");
+    this.save.textContent = t("edit.clone");
+    this.said.textContent = t("edit.started");
   }
 }
 
@@ -245,7 +269,7 @@ function flat(value, path = "", found = new Map()) {
   return found;
 }
 
-/** A table of what two jobs (with payloads) do not have in common. */
+/** A table of what two jobs (with payloads) differ in. */
 export function differences(one, other) {
   const [left, right] = [one, other].map((job) => flat({ task: job.task, ...job.payload }));
   const keys = [...new Set([...left.keys(), ...right.keys()])].filter((key) => left.get(key) !== right.get(key));

@@ -90,13 +90,19 @@ export function hidden(store) {
 
 function sentence(store, withTime = true) {
   const job = store.own()[0];
-  if (!job) return store.me ? t("own.none") : "\u00a0";
+  if (!job) return store.me ? later(store) : "\u00a0";
   if (job.state === "processing") return t("own.running");
   const left = job.etaAt === null ? null : (job.etaAt - Date.now()) / 1000;
   const timed = withTime && left !== null;
   const values = { place: job.position, n: job.ahead, time: timed ? about(left) : "" };
   const key = job.position === 1 ? "own.next" : "own.place";
   return t(timed ? `${key}_eta` : key, values);
+}
+
+/** What is said where nothing of one's own is in line. */
+function later(store) {
+  const n = store.later().filter((job) => job.mine).length;
+  return n ? t("own.later", { n }) : t("own.none");
 }
 
 function counter() {

@@ -1,5 +1,5 @@
 // The keys, in a sheet that "?" opens.
-import { h, iconButton } from "../dom.js";
+import { h, iconButton, modal } from "../dom.js";
 import { t } from "../texts.js";
 
 const KEYS = [
@@ -23,8 +23,5 @@ const KEYS = [
 
 export function help() {
   const rows = KEYS.map(([keys, what]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, t(`help.${what}`))));
-  const dialog = h("dialog", { class: "q-dialog", "aria-label": t("help.title") }, h("div", { class: "q-top" }, h("h3", {}, t("help.title")), iconButton("close", t("viewer.close"), () => dialog.close())), h("table", {}, h("tbody", {}, ...rows)));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.querySelector(".queue-ext.q-floating").append(dialog);
-  dialog.showModal();
+  const dialog = modal({ class: "q-dialog", "aria-label": t("help.title") }, h("div", { class: "q-top" }, h("h3", {}, t("help.title")), iconButton("close", t("viewer.close"), () => dialog.close())), h("table", {}, h("tbody", {}, ...rows)));
 }

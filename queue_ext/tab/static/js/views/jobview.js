@@ -1,7 +1,7 @@
 // One job, whole: its pictures (zoom, compare, download), what they were made of, what happened to it, and everything
 // that can be done with it. A native dialog: Escape closes it, the focus stays inside and returns.
 import { allowed } from "../actions.js";
-import { h, icon, iconButton, keyed, setText } from "../dom.js";
+import { h, icon, iconButton, keyed, leavesBy, setText } from "../dom.js";
 import { WAITING } from "../store.js";
 import { duration, moment, t } from "../texts.js";
 import { facts, short, title, when } from "./job.js";
@@ -23,8 +23,7 @@ export class JobView {
     this.about = h("div", { class: "q-about" }, this.head, this.body);
     this.element = h("dialog", { class: "q-viewer", tabindex: -1, "aria-label": t("viewer.title") }, this.stage.element, this.about);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
-    this.element.addEventListener("click", (event) => event.target === this.element && this.close());
-    this.element.addEventListener("cancel", (event) => this.editing && (event.preventDefault(), this.stopEditing()));
+    leavesBy(this.element, () => this.close());
     this.element.addEventListener("close", () => (this.job = this.editing = null));
     store.on("job", ({ job }) => job.id === this.job?.id && this.load());
   }
@@ -33,6 +32,7 @@ export class JobView {
   async open(id, { ids = [id], index = 0, edit = false, against = null } = {}) {
     this.compared = undefined;
     Object.assign(this, { ids, index, editing: null, details: null, job: this.store.job(id) ?? { id, labels: [], history: [] } });
+    this.head.replaceChildren();
     if (!this.element.open) this.element.showModal();
     this.show();
     await this.load();
@@ -40,8 +40,10 @@ export class JobView {
     if (against && this.details) this.showDifference(against);
   }
 
-  close() {
-    this.element.close();
+  /** The form first: no key and no click beside it loses what was typed, or is being saved. */
+  async close() {
+    if (!this.editing) this.element.close();
+    else if (await this.actions.mayLeave(this.editing)) this.edited();
   }
 
   async load() {
@@ -54,7 +56,7 @@ export class JobView {
   }
 
   show() {
-    this.showStage();
+    if (!this.editing || !this.stage.element.hidden) this.showStage(); // a first picture would move the form from under one's hands
     this.showHead();
     if (!this.editing) this.showBody();
     if (!this.element.contains(document.activeElement)) this.element.focus(); // what had it is gone
@@ -138,6 +140,7 @@ export class JobView {
   // --- what it is ----------------------------------------------------------------------------------------------
 
   showHead() {
+    if (this.head.querySelector("form")) return; // somebody types a name
     const { job } = this;
     const name = h("div", { class: "q-what" }, h("p", { class: "q-prompt" }, title(job)), h("p", { class: "q-facts q-wrap" }, job.state ? `${t(`job.state.${job.state}`)} · ${facts(job)}` : ""));
     if (!this.head.children.length) this.head.append(name, iconButton("close", t("viewer.close"), () => this.close()));
@@ -148,17 +151,21 @@ export class JobView {
     const open = new Set([...this.body.querySelectorAll("details[open]")].map((section) => section.dataset.name));
     const focused = this.body.contains(document.activeElement) ? document.activeElement.dataset.does : null;
     const first = !this.body.children.length || this.shown !== this.job.id;
+    const typed = !first && this.body.querySelector('[data-does="label"]')?.value;
     this.shown = this.job.id;
     this.body.replaceChildren(...[this.message(), this.error(), this.links(), this.tools(), this.labels(), ...this.sections((name, otherwise) => (first ? otherwise : open.has(name)))].filter(Boolean));
+    if (typed) this.body.querySelector('[data-does="label"]').value = typed;
     if (focused) this.body.querySelector(`[data-does="${focused}"]`)?.focus();
   }
 
   message() {
     const { job } = this;
-    const turn = WAITING.includes(job.state) ? when(job, this.store) : "";
+    const paused = job.state === "enqueued" && this.store.lanes.get(job.queue)?.paused; // as its message says, with the reason
+    const turn = WAITING.includes(job.state) && !paused ? when(job, this.store) : "";
+    const said = turn && job.state !== "enqueued" ? "" : job.message; // which says the same, with its time as the server writes it
     const took = job.started_at && job.finished_at ? t("job.took", { time: duration((new Date(job.finished_at) - new Date(job.started_at)) / 1000) }) : "";
     const ended = job.finished_at ? moment(job.finished_at) : "";
-    const parts = [job.message, turn, ended, took, ...(job.result?.info?.captured?.notes || [])].filter(Boolean);
+    const parts = [said, turn, ended, took, ...(job.result?.info?.captured?.notes || [])].filter(Boolean);
     return job.state && h("p", { class: "q-facts q-wrap" }, parts.join(" · "));
   }
 
@@ -221,6 +228,7 @@ export class JobView {
     const add = (event) => {
       event.preventDefault();
       if (input.value.trim()) this.actions.label([job], input.value.trim());
+      input.value = "";
     };
     const chips = job.labels.map((label) => h("span", { class: "q-chip" }, label, iconButton("close", t("job.unlabel", { label }), () => this.actions.unlabel(job, label))));
     return h("form", { class: "q-links", onsubmit: add }, ...chips, h("span", { class: "q-field" }, input, h("button", { class: "q-button", "aria-label": t("bar.label_set"), title: t("bar.label_set") }, icon("label"))));
@@ -230,10 +238,10 @@ export class JobView {
     const input = h("input", { class: "q-input q-wide", maxlength: 200, value: this.job.name || "", "aria-label": t("job.name") });
     const save = async (event) => {
       event.preventDefault();
-      if (await this.actions.change(this.job, { name: input.value.trim() || null })) this.load();
+      if (await this.actions.change(this.job, { name: input.value.trim() || null })) (form.remove(), this.load());
     };
     const form = h("form", { class: "q-links", onsubmit: save }, input, h("button", { class: "q-button" }, t("edit.save")));
-    form.addEventListener("keydown", (event) => event.key === "Escape" && (event.preventDefault(), event.stopPropagation(), this.showHead()));
+    form.addEventListener("keydown", (event) => event.key === "Escape" && (event.preventDefault(), event.stopPropagation(), form.remove(), this.showHead()));
     this.head.firstChild.replaceChildren(form);
     input.select();
   }
@@ -287,21 +295,15 @@ export class JobView {
   /** The form in place of what it is about; what is typed stays until it is saved or given up. */
   async edit(copy) {
     const { Editor } = await import("./edit.js");
-    this.editing = new Editor(this.api, this.store, this.details, copy, (saved) => this.edited(saved, copy));
+    this.editing = new Editor(this.api, this.store, this.details, copy, (saved) => (saved ? this.edited(saved) : this.close()));
     this.body.replaceChildren(this.editing.element);
     this.editing.focus();
   }
 
-  edited(saved, copy) {
+  edited(saved) {
+    if (saved) this.actions.toasts.show(t(this.editing?.copy ? "edit.cloned" : "edit.saved"));
     this.editing = null;
-    if (!saved) return this.show();
-    this.actions.toasts.show(t(copy ? "edit.cloned" : "edit.saved"));
-    this.open(saved.id);
-  }
-
-  stopEditing() {
-    if (!this.editing.changed()) return this.edited(null);
-    this.actions.ask(t("edit.discard_sure"), t("edit.discard")).then((yes) => yes && this.edited(null));
+    return saved ? this.open(saved.id) : this.show();
   }
 
   // --- keys ----------------------------------------------------------------------------------------------------

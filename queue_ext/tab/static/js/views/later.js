@@ -120,7 +120,7 @@ export class LaterView {
   }
 
   async run(id) {
-    if (await this.actions.attempt(this.api.post(`schedules/${id}/trigger`))) this.actions.toasts.show(t("done.requeued", { n: 1 }));
+    if (await this.actions.attempt(this.api.post(`schedules/${id}/trigger`))) this.actions.toasts.show(t("later.started"));
   }
 
   async change({ id }, fields) {

@@ -153,7 +153,8 @@ export class LineView {
   shift(list, job, by) {
     const ids = this.meant(job).filter((one) => one.queue === job.queue && one.state === "enqueued").map((one) => one.id);
     const at = ids.map((id) => list.indexOf(id)).sort((a, b) => a - b);
-    this.drop(list, ids, by < 0 ? at[0] - 1 : at.at(-1) + 2);
+    const to = by < 0 ? at[0] - 1 : at.at(-1) + 2;
+    if (to >= 0 && to <= list.items.length) this.drop(list, ids, to);
   }
 
   onKey(event) {

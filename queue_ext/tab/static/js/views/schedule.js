@@ -1,7 +1,7 @@
 // The editor of a schedule: while one types the expression, the server says it in words and when it comes next.
-import { h, setText } from "../dom.js";
+import { h, iconButton, leavesBy, setText } from "../dom.js";
 import { moment, t } from "../texts.js";
-import { Fields, local } from "./edit.js";
+import { Fields, forgives, local, tell } from "./edit.js";
 
 const TYPING = 250; // ms after the last key until the expression is explained
 const PRESETS = ["0 * * * *", "0 9 * * *", "0 9 * * 1-5", "30 22 * * 0", "0 0 1 * *"];
@@ -12,7 +12,7 @@ export class ScheduleEditor {
   constructor(api, actions, saved) {
     Object.assign(this, { api, actions, saved });
     this.element = h("dialog", { class: "q-dialog q-wide-dialog", "aria-label": t("schedule.title") });
-    this.element.addEventListener("cancel", (event) => this.changed() && (event.preventDefault(), this.sure()));
+    leavesBy(this.element, () => this.leave());
   }
 
   /** Edit a schedule; null makes a new one, a job's request may be its template. */
@@ -52,19 +52,21 @@ export class ScheduleEditor {
       this.explain();
     };
     const zones = h("datalist", { id: "q-zones" }, ...(Intl.supportedValuesOf?.("timeZone") || []).map((value) => h("option", { value })));
-    const rest = Object.keys(inputs).slice(3).map((key) => label(key, inputs[key]));
+    const rest = Object.keys(inputs).slice(3).map((key) => label(key, inputs[key], inputs[key].type === "datetime-local" ? "q-two" : ""));
+    this.save = h("button", { class: "q-button q-primary" }, t("edit.save"));
     const form = h(
       "form",
       { novalidate: true, onsubmit: (event) => this.submit(event) },
-      h("h3", {}, t("schedule.title")),
+      h("div", { class: "q-top" }, h("h3", {}, t("schedule.title")), iconButton("close", t("viewer.close"), () => this.leave())),
       h("div", { class: "q-form-grid" }, label("name", inputs.name, "q-all"), label("cron", inputs.cron, "q-two"), h("label", { class: "q-label" }, h("span", {}, "\u00a0"), presets), label("timezone", inputs.timezone)),
       h("div", { class: "q-explained" }, this.words, this.next),
       this.fields.element,
       h("details", {}, h("summary", {}, t("schedule.more")), h("div", { class: "q-form-grid" }, label("lane", this.lane), ...rest)),
       zones,
       this.said,
-      h("p", { class: "q-links q-foot" }, h("button", { class: "q-button q-primary" }, t("edit.save")), h("button", { type: "button", class: "q-button", onclick: () => (this.changed() ? this.sure() : this.element.close()) }, t("edit.cancel"))),
+      h("p", { class: "q-links q-foot" }, this.save, h("button", { type: "button", class: "q-button", onclick: () => this.leave() }, t("edit.cancel"))),
     );
+    forgives(form, this.said);
     form.addEventListener("input", (event) => {
       if (![inputs.cron, inputs.timezone].includes(event.target)) return;
       clearTimeout(this.typing);
@@ -85,7 +87,7 @@ export class ScheduleEditor {
     if (asked !== this.asked) return;
     if (found) this.refuse({ errors: [] });
     setText(this.words, found?.description || "");
-    this.next.replaceChildren(...(found?.next_runs || []).map((at) => h("li", {}, moment(at))));
+    this.next.replaceChildren(...(found?.next_runs || []).map((at) => h("li", {}, moment(at, true))));
   }
 
   // --- saving --------------------------------------------------------------------------------------------------
@@ -98,8 +100,8 @@ export class ScheduleEditor {
     return this.fields.changed() || this.state() !== this.before;
   }
 
-  async sure() {
-    if (await this.actions.ask(t("edit.discard_sure"), t("edit.discard"))) this.element.close();
+  async leave() {
+    if (await this.actions.mayLeave(this)) this.element.close();
   }
 
   request() {
@@ -111,6 +113,7 @@ export class ScheduleEditor {
 
   async submit(event) {
     event.preventDefault();
+    this.save.disabled = true;
     try {
       const made = this.request();
       await (this.schedule ? this.api.put(`schedules/${this.schedule.id}`, made) : this.api.post("schedules", made));
@@ -119,17 +122,18 @@ export class ScheduleEditor {
       this.saved();
     } catch (problem) {
       this.refuse(problem, true);
+    } finally {
+      this.save.disabled = false;
     }
   }
 
   /** Say what is wrong beside its field. */
-  refuse({ errors = [], message = "" }, all = false) {
+  refuse(problem, all = false) {
+    const { errors = [] } = problem;
     for (const fault of Object.values(this.faults)) setText(fault, "");
     const own = errors.filter(({ loc }) => loc[0] !== "template" && this.faults[loc[0]]);
     for (const { loc, msg } of own) setText(this.faults[loc[0]], msg);
-    if (!all) return;
-    const left = this.fields.refuse(errors.filter((error) => !own.includes(error)));
-    setText(this.said, left.join("\n") || (errors.length ? t("edit.refused") : message));
+    if (all) tell(this.said, problem, this.fields.refuse(errors.filter((error) => !own.includes(error))));
   }
 }
 

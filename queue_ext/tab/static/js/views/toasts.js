@@ -32,8 +32,15 @@ export class Toasts {
       this.undo = act;
     }
     toast.append(iconButton("close", t("toast.close"), close));
+    this.rise();
     this.element.append(toast);
     while (this.element.children.length > MOST) this.element.firstChild.remove();
     if (!bad) setTimeout(close, ms);
+  }
+
+  /** In front of what is in front: a modal dialog leaves nothing else within reach. */
+  rise() {
+    const floating = document.querySelector(".queue-ext.q-floating");
+    [floating, ...floating.querySelectorAll("dialog[open]")].at(-1).append(this.element);
   }
 }
