@@ -21,6 +21,7 @@ from .server import Server
 BROWSERS = 50
 OWNERS, JOBS_EACH = 6, 12
 INTERVAL = 0.25  # seconds between two messages of positions to one browser
+FULL = {"queue": "default", "count": BROWSERS}
 STRANGER = {"X-Forwarded-For": "203.0.113.9"}  # not from this machine: no admin, who would hear of everybody's jobs
 PRIVATE = {"QUEUE_EXT_VISIBILITY": "private", "QUEUE_EXT_PREVIEW_FPS": "0"}
 
@@ -43,9 +44,11 @@ async def _fifty(server: Server) -> None:
     request = {"task": "txt2img", "payload": {"width": 64, "height": 64, "steps": 3}}
     jobs = [(await browser.ask("enqueue", request))["job"] for browser in browsers]
     assert [job["position"] for job in jobs] == list(range(1, BROWSERS + 1))
-    for browser in browsers:
+    for browser, job in zip(browsers, jobs, strict=True):
+        await browser.until(lambda b=browser, i=job["id"]: b.states(i) == ["enqueued"], "its job in line")
         await browser.until(lambda b=browser: len(b.of("positions")), "its first position")
-        browser.heard.clear()
+        await browser.until(lambda b=browser: b.of("waiting_count")[-1:] == [FULL], "the count of all")
+        browser.heard.clear()  # what follows is told of the line as it moves, and nothing of how it grew
     began = time.monotonic()
     await off(server.post, "/v1/queues/default/resume")
     for browser, job in zip(browsers, jobs, strict=True):
