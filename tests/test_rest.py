@@ -751,7 +751,7 @@ def test_what_is_no_json_is_refused_everywhere(http: httpx.Client, server: Serve
 @pytest.mark.parametrize(
     "query",
     [
-        {"state": "waiting"}, {"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"limit": "9" * 5000}, {"order": "random"}, {"cursor": "x"},
+        {"states": "failed"}, {"state": "waiting"}, {"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"limit": "9" * 5000}, {"order": "random"}, {"cursor": "x"},
         {"cursor": "ü"}, {"cursor": base64.urlsafe_b64encode(b"[" * 9000).decode()}, {"q": "x" * 501}, {"bookmarked": "maybe"},
         {"cursor": base64.urlsafe_b64encode(b'["line", ["a"]]').decode(), "order": "line"},
         {"cursor": base64.urlsafe_b64encode(b'["line", "ab"]').decode(), "order": "line"},
@@ -759,10 +759,18 @@ def test_what_is_no_json_is_refused_everywhere(http: httpx.Client, server: Serve
         {"cursor": base64.urlsafe_b64encode(b'["newest", 5]').decode()}, {"cursor": base64.urlsafe_b64encode(b'["newest"]').decode()},
         {"cursor": base64.urlsafe_b64encode(b"5").decode()}, {"cursor": base64.urlsafe_b64encode(b'["oldest", "x"]').decode()},
     ],
-    ids=range(18),
+    ids=range(19),
 )  # fmt: skip
 def test_a_bad_question_is_refused(http: httpx.Client, query: dict[str, str]) -> None:
     assert_problem(http.get("/jobs", params=query), 422)
+
+
+def test_an_unknown_filter_is_named_with_those_that_are_known(http: httpx.Client) -> None:
+    """Else who mistypes one would be given everything, and think it filtered."""
+    [fault] = assert_problem(http.get("/jobs", params={"stat": "failed", "limit": 5}), 422)["errors"]
+    assert fault["loc"] == ["stat"] and "bookmarked, checkpoint, cursor, label" in fault["msg"]
+    [fault] = assert_problem(http.get("/export", params={"lane": HELD}), 422)["errors"]
+    assert fault == {"loc": ["lane"], "msg": "is not a known parameter; known are queue"}
 
 
 @pytest.mark.parametrize(

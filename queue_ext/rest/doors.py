@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from ..errors import QueueExtError, invalid
+from ..errors import InvalidRequest, QueueExtError, invalid
 from ..identity import COOKIE, Owner, Visitor, new_client_id
 from ..queue import JobQueue
 from ..texts import language
@@ -63,9 +63,21 @@ async def json_body(request: Request) -> Any:
         raise invalid("body", msg="must be JSON") from None
 
 
+async def known_query(request: Request) -> None:
+    """For routes that can be asked for less than all: a filter nobody knows would be answered with everything.
+
+    Raises InvalidRequest.
+    """
+    known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        msg = f"is not a known parameter; known are {', '.join(known)}"
+        raise InvalidRequest([{"loc": [name], "msg": msg} for name in unknown])
+
+
 async def work(action: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run what waits for the database in a thread."""
     return await run_in_threadpool(action, *args, **kwargs)
 
 
-__all__ = ["Caller", "QueueExtError", "caller", "json_body", "work"]
+__all__ = ["Caller", "QueueExtError", "caller", "json_body", "known_query", "work"]
