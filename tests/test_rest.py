@@ -751,7 +751,8 @@ def test_what_is_no_json_is_refused_everywhere(http: httpx.Client, server: Serve
 @pytest.mark.parametrize(
     "query",
     [
-        {"states": "failed"}, {"state": "waiting"}, {"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"limit": "9" * 5000}, {"order": "random"}, {"cursor": "x"},
+        {"states": "failed"},
+        {"state": "waiting"}, {"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"limit": "9" * 5000}, {"order": "random"}, {"cursor": "x"},
         {"cursor": "ü"}, {"cursor": base64.urlsafe_b64encode(b"[" * 9000).decode()}, {"q": "x" * 501}, {"bookmarked": "maybe"},
         {"cursor": base64.urlsafe_b64encode(b'["line", ["a"]]').decode(), "order": "line"},
         {"cursor": base64.urlsafe_b64encode(b'["line", "ab"]').decode(), "order": "line"},
