@@ -657,6 +657,33 @@ def test_schedules_are_not_called_none_before_the_server_has_said_so(opened: Cal
     none.wait_for()
 
 
+def test_a_switch_stays_as_it_was_put_while_the_server_has_not_answered(
+    opened: Callable[..., Any], server: Server
+) -> None:
+    """Whatever is drawn again meanwhile, every second and for each news; a refusal puts it back."""
+    template = {"task": "txt2img", "payload": {"prompt": "a switch"}}
+    server.post("schedules", {"name": "to switch", "cron": "0 7 * * *", "template": template})
+    page = opened()
+    page.get_by_role("tab", name="Later").click()
+    card = page.locator(".q-schedule", has_text="to switch")
+    switch = card.get_by_role("switch")
+    held: list[Any] = []
+    page.route("**/v1/schedules/*", lambda route: held.append(route))
+    with page.expect_request("**/v1/schedules/*"):
+        switch.uncheck()
+    server.post("schedules", {"name": "meanwhile", "cron": "0 7 * * *", "template": template})
+    page.locator(".q-schedule", has_text="meanwhile").wait_for()
+    assert not switch.is_checked()
+    held[0].fulfill(status=403, content_type="application/problem+json", body='{"detail": "not today"}')
+    page.locator(".q-toast.q-bad", has_text="not today").wait_for()
+    assert switch.is_checked()
+    page.unroute("**/v1/schedules/*")
+    switch.uncheck()
+    card.locator(".q-facts", has_text="switched off").wait_for()
+    assert not switch.is_checked()
+    page.troubles.clear()  # the refusal, as the browser reports it
+
+
 def test_the_page_itself_gives_a_browser_its_name(server: Server) -> None:
     """Who clicks before anything else was answered is somebody already."""
     with requests.Session() as browser:

@@ -13,6 +13,8 @@ export class LaterView {
     this.schedules = [];
     this.strips = new Map(); // by schedule: its last jobs, newest first
     this.gone = new Set(); // deleted, as long as that can be taken back
+    this.asked = new Map(); // switched on or off, as long as the server has not answered
+    this.changes = 0; // that were answered: what was asked before the last of them is out of date
     this.list = h("ul", { class: "q-schedules" });
     this.none = h("p", { class: "q-card q-empty", hidden: true }, t("later.no_schedules"));
     this.days = h("div", { class: "q-days" });
@@ -37,8 +39,10 @@ export class LaterView {
     if (this.looking || this.element.closest("[hidden]")) return;
     this.looking = setTimeout(async () => {
       this.looking = null;
+      const { changes } = this;
       const found = await this.actions.attempt(this.api.get("schedules"));
       if (!found) return;
+      if (changes !== this.changes) return this.look();
       this.schedules = found.schedules;
       this.loaded = true;
       this.render(this.store);
@@ -77,7 +81,7 @@ export class LaterView {
 
   create({ id }) {
     const parts = {
-      on: h("input", { type: "checkbox", class: "q-box", role: "switch", onchange: () => this.change(child.schedule, { enabled: parts.on.checked }) }),
+      on: h("input", { type: "checkbox", class: "q-box", role: "switch", onchange: () => this.switch(id, parts.on.checked) }),
       name: h("p", { class: "q-prompt" }),
       words: h("p", { class: "q-facts q-wrap" }),
       next: h("p", { class: "q-facts q-wrap" }),
@@ -99,7 +103,7 @@ export class LaterView {
   update(child, schedule) {
     const { parts } = child;
     child.schedule = schedule;
-    parts.on.checked = schedule.enabled;
+    parts.on.checked = this.asked.get(schedule.id) ?? schedule.enabled;
     setAttribute(parts.on, "aria-label", t("later.on", { name: schedule.name }));
     setText(parts.name, schedule.name);
     setText(parts.words, `${schedule.description} · ${short(schedule.template.payload)}`);
@@ -123,8 +127,14 @@ export class LaterView {
     if (await this.actions.attempt(this.api.post(`schedules/${id}/trigger`))) this.actions.toasts.show(t("later.started"));
   }
 
-  async change({ id }, fields) {
-    await this.actions.attempt(this.api.patch(`schedules/${id}`, fields));
+  /** It stays as one has put it until the server has answered. */
+  async switch(id, enabled) {
+    this.asked.set(id, enabled);
+    const changed = await this.actions.attempt(this.api.patch(`schedules/${id}`, { enabled }));
+    this.asked.delete(id);
+    this.changes += 1;
+    if (changed) this.schedules = this.schedules.map((schedule) => (schedule.id === id ? changed : schedule));
+    this.render(this.store);
     this.look();
   }
 
