@@ -103,7 +103,7 @@ class QueueApp:
         self.tail = Tail(self.store, self.bus, settings.poll_interval_s)
         self.store.on_commit = self.tail.wake
         self.waiters = Waiters()
-        self.namespace = QueueNamespace(self.queue, self.waiters.finished)
+        self.namespace = QueueNamespace(self.queue, self.waiters.finished, self.waiters.any)
         self.bus.subscribe(self.namespace.mailbox.put_events)
         self.worker = (
             Worker(self.queue, self.bus, self.pipeline, self.namespace.put_progress, self.namespace.wants_preview)

@@ -64,10 +64,15 @@ class Client:
 
 
 class Mailbox:
-    """Notes from any thread to the emitter. States overwrite each other, events queue up in order."""
+    """Notes from any thread to the emitter. States overwrite each other, events queue up in order.
 
-    def __init__(self) -> None:
+    While nobody listens (``heard`` is asked) events are only counted: whoever comes later asks the log, and waking the
+    loop for every job would cost a pipeline in Python more than all else the loop does.
+    """
+
+    def __init__(self, heard: Callable[[], bool]) -> None:
         self._lock = threading.Lock()
+        self._heard = heard
         self.seq = 0  # of the last event that came in
         self._events: list[Event] = []
         self._progress: dict[str, tuple[Row, dict[str, Any], bytes | None]] = {}
@@ -90,10 +95,15 @@ class Mailbox:
     def put_events(self, events: list[Event]) -> None:
         with self._lock:
             self.seq = events[-1].seq
-            if self._loop is None:
+            if self._loop is None or not self._heard():
                 return
             self._events += events
         self._tell()
+
+    def counted(self) -> int:
+        """The last event that came in before whoever has just begun to listen is heard of; what follows is kept."""
+        with self._lock:
+            return self.seq
 
     def put_progress(self, job: Row, progress: dict[str, Any], preview: bytes | None) -> None:
         with self._lock:
@@ -119,12 +129,13 @@ class Mailbox:
 class QueueNamespace(socketio.AsyncNamespace):
     """The namespace of contract, section 6."""
 
-    def __init__(self, queue: JobQueue, on_finished: Callable[[str], None]) -> None:
+    def __init__(self, queue: JobQueue, on_finished: Callable[[str], None], awaited: Callable[[], bool]) -> None:
+        """``on_finished`` is called in the loop for every job that has ended while ``awaited`` says that it matters."""
         super().__init__(NAMESPACE)
         self.queue = queue
         self.identity: Identity = queue.identity
-        self.mailbox = Mailbox()
-        self._on_finished = on_finished  # called in the loop for every job that has ended
+        self.mailbox = Mailbox(lambda: bool(self._clients) or awaited())
+        self._on_finished = on_finished
         self._clients: dict[str, Client] = {}
         self._ending: set[asyncio.Task[None]] = set()  # connections whose token has expired
         self._unsent: list[Event] = []
@@ -205,13 +216,22 @@ class QueueNamespace(socketio.AsyncNamespace):
         self.queue.signer.prefix = environ.get("queue_ext.prefix") or self.queue.signer.prefix
         assert self._turn is not None
         async with self._turn:
-            self._clients[sid] = Client(owner, language(visitor.headers.get("accept-language")), since, self._sent_seq)
+            alone = not self._clients
+            self._clients[sid] = Client(owner, language(visitor.headers.get("accept-language")), since)
+            if alone:
+                self._begin_anew()
+            self._clients[sid].joined = self._sent_seq
             for room in self._rooms(owner):
                 await self.enter_room(sid, room)
             await self._join(sid, f"owner:{owner.id}")
         if owner.expires_at is not None:
             left = max(0.0, owner.expires_at - time.time())
             self._clients[sid].expiry = asyncio.get_running_loop().call_later(left, self._expire, sid)
+
+    def _begin_anew(self) -> None:
+        """Nobody listened: what happened was not sent, and the counts of back then nobody here has heard."""
+        self._sent_seq = max(self._sent_seq, outward(self.mailbox.counted(), True))
+        self._sent_counts.clear()
 
     def _expire(self, sid: str) -> None:
         self._ending.add(task := asyncio.create_task(self.disconnect(sid), name="queue-ext token expired"))
@@ -452,7 +472,7 @@ class QueueNamespace(socketio.AsyncNamespace):
             await self._send_queues(events)
             await self._send_emptied(events)
         await self._send_schedules(events)
-        self._sent_seq = outward(events[-1].seq, True)
+        self._sent_seq = max(self._sent_seq, outward(events[-1].seq, True))
 
     async def _send_one(self, owner: str, name: str, data: dict[str, Any]) -> None:
         # Who comes from another process may be ahead of what this one has read.

@@ -357,6 +357,30 @@ def test_the_count_of_waiting_jobs_is_pushed_to_all_as_it_is_asked(gated: Served
     run(scenario())
 
 
+def test_who_comes_when_nobody_was_there_is_told_every_change_from_then_on(gated: Served, gate: Gate) -> None:
+    """What happened meanwhile is not kept for anybody, nor is a count left out since somebody heard the same before."""
+    namespace, store = gated.app.namespace, gated.app.store
+
+    async def scenario() -> None:
+        async with Browser(gated) as ann:
+            await off_loop(enqueue, gated, ANN, 4)
+            await off_loop(gate.started.wait, 10)
+            await ann.until(lambda ann: {"queue": "default", "count": 3} in ann.of("waiting_count")[-1:])
+        await off_loop(until, lambda: not namespace._clients)
+        late = await off_loop(enqueue, gated, ANN, 2)
+        await off_loop(until, lambda: namespace.mailbox.seq == store.last_seq())
+        assert namespace.mailbox.take() == ([], [])
+        async with Browser(gated) as ann:
+            said = await ann.asked("hello")
+            assert said["waiting_count"] == 5 and said["cursor"] == outward(store.last_seq(), True)
+            for job_id in late:
+                await ann.asked("cancel", {"job_id": job_id})
+            await ann.until(lambda ann: {"queue": "default", "count": 3} in ann.of("waiting_count")[-1:])
+            assert {data["id"] for data in ann.of("job")} == set(late)
+
+    run(scenario())
+
+
 def test_a_paused_lane_is_told_to_all(shared: Served) -> None:
     async def scenario() -> None:
         async with Browser(shared, BOB) as bob:

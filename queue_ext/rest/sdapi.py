@@ -118,6 +118,10 @@ class Waiters:
     def forget(self, job_id: str) -> None:
         self._events.pop(job_id, None)
 
+    def any(self) -> bool:
+        """Whether a request waits; asked by any thread."""
+        return bool(self._events)
+
     def finished(self, job_id: str) -> None:
         """Called in the event loop."""
         if job_id in self._events:
