@@ -161,6 +161,8 @@ def verbs(store: Store) -> dict[str, Callable[[], Any]]:
         "renew": lambda: store.renew(middle, 1, NOW),
         "cancel_wanted": lambda: store.cancel_wanted(middle, 1),
         "recover": lambda: store.recover(["dead"], 2, NOW - FAR, "w1"),
+        "nobody lost": lambda: store.recover([], 2, NOW - FAR, "w1"),
+        "nobody late": store.give_up_waiting,
         "due": lambda: store.promote_due(True),
         "next due": store.next_due,
         "expiry": store.expire,

@@ -1,11 +1,12 @@
 """What happens to jobs, each verb one transaction."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, false, func, insert, null, select, true, update
+from sqlalchemy import bindparam, case, delete, false, func, insert, null, or_, select, true, update
 
 from .. import order
 from ..errors import IdempotencyKeyReused, InvalidRequest, JobNotFound, LeaseLost, LimitReached, UnexpectedState
@@ -422,16 +423,33 @@ class JobVerbs(Family):
         files = self.tables.job_file
         return delete(files).where(files.c.job_id == bindparam("job"), files.c.role == "picture")
 
-    @transactional
-    def recover(
-        self, change: Change, worker_ids: Sequence[str], max_crashes: int, expired_before: float, own: str
-    ) -> list[str]:
+    def recover(self, worker_ids: Sequence[str], max_crashes: int, expired_before: float, own: str) -> list[str]:
         """Take back the jobs of dead workers, and any whose lease ended before ``expired_before``, but none of worker
         ``own``; the ids taken.
 
         They go to the head of their queue; one that has cost ``max_crashes`` processes fails instead, one that was
         being cancelled is cancelled.
         """
+        values = {"before": expired_before, "own": own}
+        if not worker_ids and not self._any("expired", self._expired_statement, values):
+            return []
+        return self._recover(worker_ids, max_crashes, expired_before, own)
+
+    def _any(self, name: str, build: Callable[[], Any], values: Mapping[str, Any]) -> bool:
+        """Whether there is anything to do, for looks made every second: a transaction that changes nothing would hold
+        up those that do."""
+        with self.db.read() as conn:
+            return self.db.hot(conn, name, build, values).first() is not None
+
+    def _expired_statement(self) -> Any:
+        job = self.tables.job
+        expired = job.c.lease_until < bindparam("before"), job.c.worker_id != bindparam("own")
+        return select(job.c.id).where(job.c.state == State.PROCESSING.value, *expired).limit(1)
+
+    @transactional
+    def _recover(
+        self, change: Change, worker_ids: Sequence[str], max_crashes: int, expired_before: float, own: str
+    ) -> list[str]:
         job = self.tables.job
         lost = (
             change.conn.execute(
@@ -491,9 +509,17 @@ class JobVerbs(Family):
         keys = dict(zip([job.id for job in arriving], self._keys(change, arriving, fair), strict=True))
         return [{"order_key": keys.get(row["id"], row["order_key"])} for row in rows]
 
-    @transactional
-    def give_up_waiting(self, change: Change, limit: int = BULK) -> int:
+    def give_up_waiting(self, limit: int = BULK) -> int:
         """Delete jobs that have waited longer than they were to; how many (call again while it is ``limit``)."""
+        return self._give_up_waiting(limit) if self._any("late", self._late_statement, {"now": time.time()}) else 0
+
+    def _late_statement(self) -> Any:
+        job = self.tables.job
+        waits = or_(*(job.c.state == state.value for state in WAITING))
+        return select(job.c.id).where(job.c.ttl_at <= bindparam("now"), waits, job.c.attempt == 0).limit(1)
+
+    @transactional
+    def _give_up_waiting(self, change: Change, limit: int) -> int:
         job = self.tables.job
         late = select(job).where(job.c.ttl_at <= change.now, job.c.state.in_(WAITING), job.c.attempt == 0)
         found = change.conn.execute(late.order_by(job.c.ttl_at).limit(limit).with_for_update(skip_locked=True))

@@ -97,7 +97,8 @@ class System(StoreBase):
 
     def workers(self) -> list[Row]:
         with self.db.read() as conn:
-            return [dict(row) for row in conn.execute(select(self.tables.worker)).mappings()]
+            found = self.db.hot(conn, "workers", lambda: select(self.tables.worker), {})
+            return [dict(row) for row in found.mappings()]
 
     def add_worker(self, values: Mapping[str, Any]) -> None:
         with self.writing() as conn:
