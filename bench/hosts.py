@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m bench.hosts --webui-dir PATH [--webui-command 'venv/bin/python launch.py']
 
 Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call
-is the time from the call's answer to the job's end, less what such a job takes alone.
+is the time from the call's answer to the job's end, less what such a job takes when it is submitted after such a call has
+ended: a host has kept what it made of the prompt for another number of steps, and the first picture after it takes longer.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 from bench.table import Figure, show
 from tests.hosts.conftest import ROOT, WebUI
 
-STARTS, ROUNDS, JOBS, DELAYS = 3, 8, 50, 20
+STARTS, ROUNDS, JOBS, DELAYS = 3, 16, 50, 20
 ONE_STEP: dict[str, Any] = {"prompt": "a cat", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler"}
 LONGER = {**ONE_STEP, "steps": 25}
 
@@ -146,12 +147,13 @@ def _behind_a_call(webui: WebUI, name: str) -> Figure:
         f"{name}: a job behind a direct API call starts after",
         _ms(delays),
         "agent-scheduler 1.8 s",
-        f"a job alone {alone * 1000:.0f} ms",
+        f"a job after such a call {alone * 1000:.0f} ms",
         "≤ 50 ms",
     )
 
 
 def _alone(webui: WebUI) -> float:
+    post(webui, "/sdapi/v1/txt2img", LONGER)
     job = webui.wait(webui.enqueue(ONE_STEP))
     return _moment(job["finished_at"]) - _moment(job["started_at"])
 
