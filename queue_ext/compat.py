@@ -30,7 +30,7 @@ else:
         def validate(cls, value: Any) -> Any:
             """A list of pairs is no object, although pydantic 1 would make one of it."""
             if isinstance(value, list):
-                raise TypeError("must be an object, not list")
+                raise TypeError("must be an object")
             return super().validate(value)
 
 
@@ -49,13 +49,20 @@ def faults(errors: Any, where: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     return [{"loc": [*where, *error["loc"]], "msg": _message(error)} for error in errors]
 
 
+# What both versions are made to say alike, and of JSON rather than of Python.
+MESSAGES = {
+    "is not a known field": ("extra_forbidden", "value_error.extra"),
+    "is required": ("missing", "value_error.missing"),
+    "must be an object": ("model_type", "model_attributes_type", "dict_type", "type_error.dict"),
+    "must be a list": ("list_type", "type_error.list"),
+    "must be text": ("string_type", "type_error.str"),
+    "must be JSON": ("json_invalid", "value_error.jsondecode"),
+}
+SAID = {kind: message for message, kinds in MESSAGES.items() for kind in kinds}
+
+
 def _message(error: Any) -> str:
-    kind = error["type"]
-    if kind in ("extra_forbidden", "value_error.extra"):
-        return "is not a known field"
-    if kind in ("missing", "value_error.missing"):
-        return "is required"
-    return str(error["msg"]).removeprefix("Value error, ")
+    return SAID.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
 
 
 def given(shape: BaseModel) -> dict[str, Any]:

@@ -75,8 +75,7 @@ class JobQueue:
             try:
                 jobs.append(self.prepare(owner, request, jobs if batch and not faults else ()))
             except InvalidRequest as error:
-                where = ["jobs", number] if batch else []
-                faults += [{**fault, "loc": [*where, *fault["loc"]]} for fault in error.errors]
+                faults += [_of_batch(number, fault) for fault in error.errors] if batch else error.errors
         if faults:
             raise InvalidRequest(faults)
         self._require_sight_of_parents(owner, jobs)
@@ -527,6 +526,11 @@ class JobQueue:
             )
             for p in pictures
         ]
+
+
+def _of_batch(number: int, fault: dict[str, Any]) -> dict[str, Any]:
+    """A fault of one request as one of the list it stands in."""
+    return {**fault, "loc": ["jobs", number, *(part for part in fault["loc"] if fault["loc"] != ["body"])]}
 
 
 NUL = json.dumps("\0")[1:-1]  # which PostgreSQL does not keep

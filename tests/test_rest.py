@@ -766,6 +766,26 @@ def test_a_bad_question_is_refused(http: httpx.Client, query: dict[str, str]) ->
     assert_problem(http.get("/jobs", params=query), 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "where", "allowed"),
+    [
+        ("/jobs", b"[]", ["body"], "must be an object"), ("/jobs", b"5", ["body"], "must be an object"),
+        ("/jobs", b"{", ["body"], "must be JSON"), ("/jobs", b"\xff", ["body"], "must be JSON"),
+        ("/jobs", b"[" * 100_000, ["body"], "must be JSON"), ("/jobs", b"", ["body"], "is required"),
+        ("/jobs/batch", b'{"jobs": [5]}', ["jobs", 0], "must be an object, not int"),
+        ("/jobs/batch", b'{"jobs": {}}', ["jobs"], "must be a list"),
+        ("/jobs", b'{"task": "txt2img", "payload": []}', ["payload"], "must be an object"),
+        ("/jobs", b'{"task": 5, "payload": {}}', ["task"], "must be text"),
+        ("/jobs", b'{"task": "txt2img", "payload": {}, "labels": "x"}', ["labels"], "must be a list"),
+    ],
+)  # fmt: skip
+def test_what_a_body_must_be_is_said_in_the_words_of_json(
+    http: httpx.Client, path: str, body: bytes, where: list[Any], allowed: str
+) -> None:
+    answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert assert_problem(answer, 422)["errors"] == [{"loc": where, "msg": allowed}]
+
+
 def test_an_unknown_filter_is_named_with_those_that_are_known(http: httpx.Client) -> None:
     """Else who mistypes one would be given everything, and think it filtered."""
     [fault] = assert_problem(http.get("/jobs", params={"stat": "failed", "limit": 5}), 422)["errors"]

@@ -72,6 +72,8 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             return answer(RouteNotFound(path=request.url.path))
+        if error.status_code == 400:  # what is not even text, or nested deeper than Python goes
+            return answer(InvalidRequest([{"loc": ["body"], "msg": "must be JSON"}]))
         return answer(HttpProblem(error.status_code, str(error.detail)))
 
     @app.exception_handler(ClientDisconnect)
