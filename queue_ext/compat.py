@@ -19,6 +19,7 @@ if PYDANTIC_2:
         model_config = {"extra": "forbid"}
 
 else:
+    from pydantic.fields import MAPPING_LIKE_SHAPES  # type: ignore[attr-defined]
 
     class Shape(BaseModel):  # type: ignore[no-redef]
         """A value that comes in from outside: a field it does not name is refused."""
@@ -32,6 +33,13 @@ else:
             if isinstance(value, list):
                 raise TypeError("must be an object")
             return super().validate(value)
+
+        @pydantic.validator("*", pre=True)  # type: ignore[type-var]
+        def _no_pairs(cls, value: Any, field: Any) -> Any:
+            """Nor is one, or an empty list, where a field holds an object."""
+            if isinstance(value, list) and field.shape in MAPPING_LIKE_SHAPES:
+                raise TypeError("must be an object")
+            return value
 
 
 def parse(shape: type[T], data: Any, *where: str) -> T:

@@ -159,6 +159,16 @@ def test_an_unknown_sampler_is_refused_with_the_nearest_names(host: Host) -> Non
     assert "Euler a" in problem["errors"][0]["msg"]
 
 
+def test_a_body_of_the_wrong_shape_is_refused_alike_by_both_versions_of_pydantic(host: Host) -> None:
+    """Version 1 takes an empty list for an object."""
+    bodies: dict[str, Any] = {"body": [], "payload": {"task": "txt2img", "payload": []}}
+    for where, body in bodies.items():
+        status, problem = host.ask("POST", "/queue-ext/v1/jobs", body)
+        assert (status, problem["errors"]) == (422, [{"loc": [where], "msg": "must be an object"}])
+    body = {"task": "txt2img", "payload": SMALL, "labels": "x"}
+    assert host.ask("POST", "/queue-ext/v1/jobs", body)[1]["errors"] == [{"loc": ["labels"], "msg": "must be a list"}]
+
+
 def test_a_browser_hears_its_job_through_the_socket(host: Host) -> None:
     with ThreadPoolExecutor(1) as pool:  # this thread has the loop of the page's driver
         states, results = pool.submit(asyncio.run, _listened(host)).result(60)
