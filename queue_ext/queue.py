@@ -64,8 +64,8 @@ class JobQueue:
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
-    def enqueue(self, owner: Owner, requests: Sequence[Any], batch: bool = False) -> list[str]:
-        """Accept requests (parsed JSON), all or none; the ids in order.
+    def enqueue(self, owner: Owner, requests: Sequence[Any], batch: bool = False, front: bool = False) -> list[str]:
+        """Accept requests (parsed JSON), all or none; the ids in order. ``front``: before all that wait.
 
         Raises InvalidRequest naming every field at fault, LimitReached, IdempotencyKeyReused, StorageUnavailable.
         """
@@ -79,7 +79,7 @@ class JobQueue:
         if faults:
             raise InvalidRequest(faults)
         self._require_sight_of_parents(owner, jobs)
-        return self.store.add_jobs(jobs, self.limits, self.settings.fair_share)
+        return self.store.add_jobs(jobs, self.limits, self.settings.fair_share, front)
 
     @property
     def limits(self) -> Limits:

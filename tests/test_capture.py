@@ -306,6 +306,20 @@ def test_enqueue_at_the_front_goes_before_those_who_wait(site: Site) -> None:
     assert rows[front] < rows[first]
 
 
+def test_enqueue_at_the_front_also_goes_well_when_the_job_starts_at_once(site: Site) -> None:
+    """A worker that waits for work takes it in the moment it is stored: it is in its place by then."""
+    site.build()
+    store, taken = site.app.store, []
+
+    def take() -> None:
+        if not taken and store.counts().get(("default", "enqueued")):
+            taken.append(store.claim("w", (), 60.0))
+
+    store.on_commit = take
+    said = site.click("a dog", 64, 0, "DDIM", options='{"front": true}')
+    assert said["ok"] and [row["id"] for row in taken] == said["ids"]
+
+
 def test_new_seeds_differ_from_job_to_job(site: Site) -> None:
     site.build(lambda _site: [gr.Number(7, label="Seed", elem_id="txt2img_seed")])
     ids = site.click("a cat", 64, 0, "DDIM", 7, options='{"times": 5}')["ids"]

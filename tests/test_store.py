@@ -575,6 +575,19 @@ def test_expiring_goes_on_in_portions(store: Store) -> None:
 # --- moving and editing ------------------------------------------------------------------------------------------------
 
 
+def test_jobs_that_are_added_at_the_front_are_there_in_one_transaction_whatever_crashes(store: Store) -> None:
+    a, b = (add(store) for _ in range(2))
+    commits: list[int] = []
+    store.on_commit = lambda: commits.append(1)
+    key = {"idempotency_key": "k", "digest": "d"}
+    fresh = [new_job(), new_job("bob", run_at=time.time() + SOON), new_job("bob", priority=-5, **key)]
+    c, later, d = store.add_jobs(fresh, MANY, True, front=True)
+    assert len(commits) == 1 and order_of(store) == [c, d, a, b] and store.job(later)["state"] == "scheduled"
+    store.move(a, to="front")
+    assert store.add_jobs([new_job("bob", **key)], MANY, True, front=True) == [d]
+    assert order_of(store) == [a, c, d, b], "what was there already keeps its place"
+
+
 def test_a_job_moves_to_front_back_before_and_after(store: Store) -> None:
     a, b, c, d = (add(store) for _ in range(4))
     store.move(c, to="front")

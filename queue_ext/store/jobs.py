@@ -92,12 +92,20 @@ class JobVerbs(Family):
     """Adding, claiming, finishing, moving and ending jobs."""
 
     @transactional
-    def add_jobs(self, change: Change, jobs: Sequence[NewJob], limits: Limits, fair: bool) -> list[str]:
+    def add_jobs(
+        self, change: Change, jobs: Sequence[NewJob], limits: Limits, fair: bool, front: bool = False
+    ) -> list[str]:
         """Store jobs, all or none, and return their ids in order; an idempotency key that is known gives its job's id.
 
-        Raises LimitReached or IdempotencyKeyReused.
+        ``front`` puts those that are in line before all others. Raises LimitReached or IdempotencyKeyReused.
         """
-        return self._add(change, jobs, limits, fair)
+        ids = self._add(change, jobs, limits, fair)
+        if front:
+            fresh = self._lock(change, [job.id for job in jobs if job.id in ids])
+            here = {row["id"] for row in fresh if row["state"] == State.ENQUEUED.value}
+            for job_id in (job_id for job_id in reversed(ids) if job_id in here):
+                self._move(change, job_id, "front", None, None)
+        return ids
 
     def _add(self, change: Change, jobs: Sequence[NewJob], limits: Limits, fair: bool) -> list[str]:
         known = [self._known(change, job) for job in jobs]
@@ -645,6 +653,9 @@ class JobVerbs(Family):
 
         Raises JobNotFound, UnexpectedState.
         """
+        self._move(change, job_id, to, before, after)
+
+    def _move(self, change: Change, job_id: str, to: str | None, before: str | None, after: str | None) -> None:
         row = self._lock_one(change, job_id, (State.ENQUEUED,))
         self._lock_line(change, row["queue"])
         key = self._new_place(change, row, to, before, after)

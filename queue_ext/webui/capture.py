@@ -232,10 +232,7 @@ class Click:
             self._app.identity.require_admin(owner, say(self._lang, "capture_front"))
         payload = self._payload(owner, values)
         requests = [self._request(payload, options) for payload in variants(payload, options)]
-        ids = self._app.queue.enqueue(owner, requests, len(requests) > 1)
-        if options.get("front"):
-            for job_id in reversed(ids):
-                self._app.queue.move(owner, job_id, {"to": "front"})
+        ids = self._app.queue.enqueue(owner, requests, len(requests) > 1, bool(options.get("front")))
         job = self._app.queue.show(owner, ids[:1], self._lang)[0]
         text = job["message"] if job["state"] == "scheduled" else queued(job, len(ids), self._lang)
         return {"ok": True, "text": text, "ids": ids, "button": self._found.elem_id, "show": bool(options.get("show"))}
