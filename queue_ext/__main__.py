@@ -14,7 +14,7 @@ from typing import Any
 
 from . import __version__, settings
 from .app import QueueApp
-from .errors import InvalidSetting, QueueExtError
+from .errors import InvalidSetting, QueueExtError, invalid
 from .identity import Owner
 from .pipelines import Pipeline
 from .settings import Settings
@@ -144,7 +144,9 @@ def enqueue(arguments: argparse.Namespace, app: QueueApp) -> int:
     text = sys.stdin.read() if arguments.request == "-" else arguments.request
     try:
         request = json.loads(text)
-    except ValueError:
+    except ValueError as error:
+        if text.lstrip().startswith('{"'):  # a prompt may well begin with a brace
+            raise invalid("request", msg=f"is not whole JSON: {error}") from None
         request = None
     if not isinstance(request, dict):  # a prompt may be a number
         request = {"task": "txt2img", "payload": {"prompt": text}}

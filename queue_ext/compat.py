@@ -65,12 +65,22 @@ MESSAGES = {
     "must be a list": ("list_type", "type_error.list"),
     "must be text": ("string_type", "type_error.str"),
     "must be JSON": ("json_invalid", "value_error.jsondecode"),
+    "must be a whole number": ("int_parsing", "int_parsing_size", "int_type", "int_from_float", "type_error.integer"),
+    "must be true or false": ("bool_parsing", "bool_type", "type_error.bool"),
+    "must be at least {ge}": ("greater_than_equal",),
+    "must be at most {le}": ("less_than_equal",),
+    "must be at least {limit_value}": ("value_error.number.not_ge",),
+    "must be at most {limit_value}": ("value_error.number.not_le",),
+    "must be {expected}": ("literal_error",),
 }
 SAID = {kind: message for message, kinds in MESSAGES.items() for kind in kinds}
 
 
 def _message(error: Any) -> str:
-    return SAID.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error.const":
+        return f"must be {' or '.join(map(repr, error['ctx']['permitted']))}"
+    said = SAID.get(error["type"])
+    return said.format(**error.get("ctx", {})) if said else str(error["msg"]).removeprefix("Value error, ")
 
 
 def given(shape: BaseModel) -> dict[str, Any]:

@@ -42,12 +42,14 @@ class Schedules:
         """
         holder = Owner(self._seen(owner, schedule_id)["owner"]) if schedule_id else owner
         cron = Cron(request.cron, request.timezone)
-        end_at = to_epoch(request.end_at) if request.end_at else None
+        end_at, following = to_epoch(request.end_at) if request.end_at else None, cron.next(time.time())
+        if request.enabled and end_at is not None and _within(following, end_at) is None:
+            raise invalid("end_at", msg=f"leaves no run: the next would be at {from_epoch(following)}")
         values = {
             "name": request.name, "cron": request.cron, "timezone": request.timezone, "enabled": request.enabled,
             "template": json.dumps(self._checked(holder, request.template), ensure_ascii=False), "reason": None,
             "misfire": request.misfire, "overlap": request.overlap, "seed": request.seed, "jitter_s": float(request.jitter_s),
-            "end_at": end_at, "max_runs": request.max_runs, "next_run_at": _within(cron.next(time.time()), end_at),
+            "end_at": end_at, "max_runs": request.max_runs, "next_run_at": _within(following, end_at),
         }  # fmt: skip
         return self._store.put_schedule(holder.id, values, schedule_id)
 

@@ -356,6 +356,10 @@ class Worker:
         self._queue.live[running.job["id"]] = progress
         self._on_progress(running.job, progress, preview)
 
+    def expected(self, job: Row) -> float | None:
+        """How long such a job takes, as far as anybody knows."""
+        return self._queue.estimates.of(job)
+
     def wants_preview(self, job_id: str) -> bool:
         return self._settings.preview_fps > 0 and self._wants_preview(job_id)
 
@@ -413,15 +417,20 @@ class Relay:
         self._worker.report(self._running, self._described(progress, now), self._preview(progress, now))
 
     def _described(self, progress: Progress, now: float) -> dict[str, Any]:
-        left = (
-            (now - self._running.began) * (1 - progress.fraction) / progress.fraction
-            if progress.fraction > 0.01
-            else None
-        )
+        left = self._left(progress.fraction, now - self._running.began)
         return {
             "fraction": round(min(1.0, max(0.0, progress.fraction)), 4), "step": progress.step, "steps": progress.steps,
             "image": progress.image, "images": progress.images, "eta_s": None if left is None else round(left, 1),
         }  # fmt: skip
+
+    def _left(self, fraction: float, ran: float) -> float | None:
+        """Seconds until the attempt is done. The first step holds what comes before all steps, so that at first what
+        such jobs took before tells more than how far this one has come."""
+        if fraction <= 0.01:
+            return None
+        by_pace = ran * (1 - fraction) / fraction
+        expected = self._worker.expected(self._running.job)
+        return by_pace if expected is None else fraction * by_pace + (1 - fraction) * (1 - fraction) * expected
 
     def _preview(self, progress: Progress, now: float) -> bytes | None:
         if progress.preview is None or not self._worker.wants_preview(self._running.job["id"]):

@@ -792,6 +792,34 @@ def test_an_unknown_filter_is_named_with_those_that_are_known(http: httpx.Client
     assert fault["loc"] == ["stat"] and "bookmarked, checkpoint, cursor, label" in fault["msg"]
     [fault] = assert_problem(http.get("/export", params={"lane": HELD}), 422)["errors"]
     assert fault == {"loc": ["lane"], "msg": "is not a known parameter; known are queue"}
+    before = total(http)
+    [fault] = assert_problem(http.post("/jobs", params={"dry_run": 1}, json=held()), 422)["errors"]
+    assert fault == {"loc": ["dry_run"], "msg": "is not a known parameter; there are none here"}
+    assert total(http) == before, "who meant to try has not done it"
+    assert http.get("/health", params={"at": 5}).status_code == 200, "a monitor may add what it likes"
+
+
+def total(http: httpx.Client) -> int:
+    return http.get("/jobs").json()["total"]
+
+
+def test_a_forgotten_header_and_a_wrong_method_are_named(http: httpx.Client) -> None:
+    forgotten = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl sends with -d
+    [fault] = assert_problem(http.post("/jobs", content=json.dumps(held()), headers=forgotten), 422)["errors"]
+    assert fault["loc"] == ["body"] and '"Content-Type: application/json"' in fault["msg"]
+    refused = http.put("/jobs", json=held())
+    assert "allowed is GET, POST" in assert_problem(refused, 405)["detail"] and refused.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("query", "allowed"),
+    [
+        ({"limit": "x"}, "must be a whole number"), ({"limit": "0"}, "must be at least 1"),
+        ({"limit": "999"}, "must be at most 200"), ({"bookmarked": "maybe"}, "must be true or false"),
+    ],
+)  # fmt: skip
+def test_what_a_parameter_must_be_is_said(http: httpx.Client, query: dict[str, str], allowed: str) -> None:
+    assert assert_problem(http.get("/jobs", params=query), 422)["errors"] == [{"loc": list(query), "msg": allowed}]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_a_template_that_no_longer_fits_switches_the_schedule_off_and_says_why(
         ({"timezone": "Mars/Base"}, ["timezone"]),
         ({"misfire": "twice"}, ["misfire"]),
         ({"end_at": "2026-02-30T00:00:00Z"}, ["end_at"]),
+        ({"end_at": "2020-01-01T00:00:00Z"}, ["end_at"]),
         ({"jitter_s": -1}, ["jitter_s"]),
     ],
 )

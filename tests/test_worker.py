@@ -473,6 +473,27 @@ def test_progress_is_passed_on_at_most_four_times_a_second_and_the_last_always(
     assert 1 <= len(looked) <= 4 and any(seen == b"jpeg" for _, _, seen in bench.progress)
 
 
+def test_the_first_step_does_not_tell_how_long_the_rest_takes(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what comes before all steps: those who wait were told five times as long, and a moment later the truth."""
+
+    def script(_request: Any, on_progress: Any, _cancelled: Any) -> Result:
+        for fraction, ran in ((0.02, 1.0), (0.5, 4.0), (0.95, 8.0)):
+            on_progress._told_at, on_progress._running.began = 0.0, time.monotonic() - ran
+            on_progress(Progress(fraction, 1, 50, 1, 1, None))
+        return pictures()
+
+    bench = Workbench(sqlite_store, tmp_path, FakePipeline(script))
+    for expected in (10.0, None):
+        monkeypatch.setattr(bench.queue.estimates, "of", lambda _row, told=expected: told)
+        bench.add()
+        bench.worker._step()
+    told = [said["eta_s"] for _, said, _ in bench.progress]
+    by_pace = [49.0, 4.0, 8.0 / 19]
+    assert told == pytest.approx([10.6, 4.5, 0.4, *by_pace], abs=0.15), "what was learnt first, the pace at the end"
+
+
 def test_a_preview_that_cannot_be_drawn_costs_no_job(sqlite_store: Store, tmp_path: Path) -> None:
     def preview() -> bytes:
         raise ValueError("no picture yet")

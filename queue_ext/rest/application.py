@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from .. import __version__
 from ..queue import JobQueue
 from . import contract, jobs, pictures, problems, queues, schedules, sdapi, system
+from .doors import known_query
 from .tabfiles import TabFiles
 
 STATIC = Path(__file__).parent.parent / "tab" / "static"
@@ -30,8 +31,10 @@ def described() -> FastAPI:
     """The routes alone, for whoever serves or describes them. The document is made beforehand (``contract``)."""
     app = FastAPI(title="Queue", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     # /jobs/batch and /jobs/actions are no job ids: they come first.
-    for module in (jobs, pictures, queues, schedules, system):
-        app.include_router(module.router, prefix="/v1")
+    app.include_router(jobs.router, prefix="/v1", dependencies=[Depends(known_query)])
+    app.include_router(pictures.router, prefix="/v1")
+    for module in (queues, schedules, system):
+        app.include_router(module.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(sdapi.router, prefix="/sdapi/v1")
     app.include_router(contract.router)
     return app

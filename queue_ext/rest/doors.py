@@ -64,14 +64,15 @@ async def json_body(request: Request) -> Any:
 
 
 async def known_query(request: Request) -> None:
-    """For routes that can be asked for less than all: a filter nobody knows would be answered with everything.
+    """Who mistypes a filter would be given everything, and who means to try something would have done it.
 
+    Where nothing can be chosen and nothing is changed, whatever a monitor or a cache adds is let be.
     Raises InvalidRequest.
     """
     known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
     unknown = sorted(set(request.query_params) - set(known))
-    if unknown:
-        msg = f"is not a known parameter; known are {', '.join(known)}"
+    if unknown and (known or request.method != "GET"):
+        msg = f"is not a known parameter; {'known are ' + ', '.join(known) if known else 'there are none here'}"
         raise InvalidRequest([{"loc": [name], "msg": msg} for name in unknown])
 
 

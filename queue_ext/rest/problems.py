@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..compat import faults
@@ -65,8 +66,11 @@ def install(app: FastAPI) -> None:
         return answer(error)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
-        return answer(InvalidRequest([_without_place(fault) for fault in faults(error.errors())]))
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        found = [_without_place(fault) for fault in faults(error.errors())]
+        if [fault["loc"] for fault in found] == [["body"]] and "json" not in request.headers.get("content-type", ""):
+            found[0]["msg"] = 'must be JSON, sent with the header "Content-Type: application/json"'
+        return answer(InvalidRequest(found))
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
@@ -74,6 +78,8 @@ def install(app: FastAPI) -> None:
             return answer(RouteNotFound(path=request.url.path))
         if error.status_code == 400:  # what is not even text, or nested deeper than Python goes
             return answer(InvalidRequest([{"loc": ["body"], "msg": "must be JSON"}]))
+        if error.status_code == 405:
+            return _not_allowed(request)
         return answer(HttpProblem(error.status_code, str(error.detail)))
 
     @app.exception_handler(ClientDisconnect)
@@ -84,6 +90,14 @@ def install(app: FastAPI) -> None:
     async def on_defect(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(HttpProblem(500, "the queue has a defect here; its log says more"))
+
+
+def _not_allowed(request: Request) -> Response:
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    allowed = ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
+    response = answer(HttpProblem(405, f"{request.method} is not allowed here; allowed is {allowed}"))
+    response.headers["Allow"] = allowed
+    return response
 
 
 def _without_place(fault: dict[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def test_jobs_are_added_listed_and_run_by_the_server(run: Run, launch: Launch) -
     )
     ids.append(run("enqueue", "-", input=json.dumps(tiny(prompt="from a pipe"))).out.split()[0])
     ids.append(run("enqueue", "1984").out.split()[0])
+    broken = run("enqueue", '{"task": "txt2img", "payload": {')
+    assert broken.code == 2 and "request: is not whole JSON" in broken.err and not broken.out
     listed = run("jobs")
     assert listed.code == 0
     lines = {line.split()[0]: line for line in listed.out.splitlines()}
