@@ -47,6 +47,14 @@ class Estimates:
             return None
         return self.seconds(json.loads(row["effort"])) if row["effort"] else row["work"]
 
+    def remembered(self, row: Row) -> float | None:
+        """As ``of``, by what was read last: for those who must not wait for the database."""
+        models = list(self._models.values())
+        if not row["effort"] or not any(model.measured for model in models):
+            return None
+        effort = json.loads(row["effort"])
+        return sum(model.seconds(effort, False) for model in models) / len(models)
+
     def models(self) -> list[Model]:
         """The models of the machines that were heard of last; read again after a while."""
         with self._lock:

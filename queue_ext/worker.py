@@ -357,8 +357,8 @@ class Worker:
         self._on_progress(running.job, progress, preview)
 
     def expected(self, job: Row) -> float | None:
-        """How long such a job takes, as far as anybody knows."""
-        return self._queue.estimates.of(job)
+        """How long such a job takes, as far as anybody knows. Asks no database: the pipeline would wait for it."""
+        return self._queue.estimates.remembered(job)
 
     def wants_preview(self, job_id: str) -> bool:
         return self._settings.preview_fps > 0 and self._wants_preview(job_id)

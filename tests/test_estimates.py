@@ -52,6 +52,19 @@ def test_before_anything_ran_nobody_knows(store: Store) -> None:
     assert estimates.refresh() == 0
 
 
+def test_who_must_not_wait_for_the_database_is_told_what_was_read_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = store.job(add(store, effort=TEXT))
+    estimates = Estimates(store)
+    assert estimates.remembered(row) is None
+    ran(store, 12.0)
+    estimates.refresh()
+    for question in ("newest_measurement", "measurements"):
+        monkeypatch.setattr(store, question, lambda *_args: pytest.fail("it was asked"))
+    assert estimates.remembered(row) == pytest.approx(12.0, rel=0.05)
+
+
 def test_learning_from_many_takes_little_of_the_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now, used = [100.0], [0.0]
     estimates = Estimates(store)

@@ -486,7 +486,7 @@ def test_the_first_step_does_not_tell_how_long_the_rest_takes(
 
     bench = Workbench(sqlite_store, tmp_path, FakePipeline(script))
     for expected in (10.0, None):
-        monkeypatch.setattr(bench.queue.estimates, "of", lambda _row, told=expected: told)
+        monkeypatch.setattr(bench.queue.estimates, "remembered", lambda _row, told=expected: told)
         bench.add()
         bench.worker._step()
     told = [said["eta_s"] for _, said, _ in bench.progress]
