@@ -299,7 +299,7 @@ def test_clients_that_send_garbage_or_vanish_disturb_nobody(launch: Launch) -> N
 
     assert b"400" in send(b"\x00\xff\x16\x03\x01 garbage\r\n\r\n")
     assert b"422" in send(request("/v1/jobs", b"{not json"))
-    assert b" 400 " in send(request("/v1/jobs", b"\xff\xfe\x00"))
+    assert b" 422 " in send(request("/v1/jobs", b"\xff\xfe\x00"))
     assert b" 4" in send(request("/v1/jobs", b"[" * 100_000))
     assert b"413" in send(request("/v1/jobs", b"{", length=10**12), listen=True)
     for path, kind in (
