@@ -38,8 +38,7 @@ class Estimates:
 
     def seconds(self, effort: Effort, switched: bool = False) -> float:
         """How long a job takes: the mean of the machines. A guess as long as nothing is ``known``."""
-        models = self.models() or [PRIOR]
-        return sum(model.seconds(effort, switched) for model in models) / len(models)
+        return _mean(self.models() or [PRIOR], effort, switched)
 
     def of(self, row: Row) -> float | None:
         """How long a stored job takes; None as long as nobody knows."""
@@ -52,8 +51,7 @@ class Estimates:
         models = list(self._models.values())
         if not row["effort"] or not any(model.measured for model in models):
             return None
-        effort = json.loads(row["effort"])
-        return sum(model.seconds(effort, False) for model in models) / len(models)
+        return _mean(models, json.loads(row["effort"]))
 
     def models(self) -> list[Model]:
         """The models of the machines that were heard of last; read again after a while."""
@@ -120,6 +118,10 @@ class Estimates:
         effort = json.loads(row.effort)
         switched, left = _switch(effort, before)
         return self.seconds(effort, switched), left
+
+
+def _mean(models: Sequence[Model], effort: Effort, switched: bool = False) -> float:
+    return sum(model.seconds(effort, switched) for model in models) / len(models)
 
 
 def _measured(rows: Sequence[Row]) -> list[Measured]:
