@@ -101,7 +101,7 @@ class QueueApp:
         )
         self.bus = Bus()
         self.tail = Tail(self.store, self.bus, settings.poll_interval_s)
-        self.store.on_commit = self.tail.wake
+        self.store.on_commit = self.tail.hand
         self.waiters = Waiters()
         self.namespace = QueueNamespace(self.queue, self.waiters.finished, self.waiters.any)
         self.bus.subscribe(self.namespace.mailbox.put_events)

@@ -3,8 +3,10 @@
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
@@ -115,8 +117,11 @@ class Log(Protocol):
 
 
 class Tail:
-    """A thread that reads the log's end and publishes it: every event once, in order, after its commit, whichever
-    process made it. ``wake()`` makes it look at once; else it looks every ``interval`` seconds."""
+    """A thread that publishes the log's end: every event once, in order, after its commit, whichever process made it.
+
+    What this process commits it is handed (``hand``), and reads the log only where others have written in between.
+    ``wake()`` makes it look at once; else it looks every ``interval`` seconds.
+    """
 
     def __init__(self, log_: Log, bus: Bus, interval: float) -> None:
         self._log = log_
@@ -125,9 +130,11 @@ class Tail:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._handed: deque[Any] = deque(maxlen=TAIL_BATCH)
         self.seq = self.first = 0
 
     def start(self) -> None:
+        self._handed.clear()
         self.seq = self.first = self._log.last_seq()
         self._stopped.clear()
         self._thread = threading.Thread(target=self._run, name="queue-ext tail", daemon=True)
@@ -143,20 +150,38 @@ class Tail:
     def wake(self) -> None:
         self._wake.set()
 
+    def hand(self, rows: Sequence[Any]) -> None:
+        """What has just been committed, as the log holds it."""
+        self._handed.extend(rows)
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._wake.wait(self._interval)
             self._wake.clear()
             try:
-                self._read()
+                if not self._publish_handed():
+                    self._read()
                 self._stopped.wait(BREATH)
             except Exception as error:
                 log.warning("the event log cannot be read now: %s", error)
                 self._stopped.wait(self._interval)
 
+    def _publish_handed(self) -> bool:
+        """Publish what was handed over, if it is all there is: numbers have no gaps, and commits follow them."""
+        handed = sorted((self._handed.popleft() for _ in range(len(self._handed))), key=itemgetter("seq"))
+        rows = [row for row in handed if row["seq"] > self.seq]
+        if not rows or rows[-1]["seq"] - self.seq != len(rows):
+            return False
+        self._publish(rows)
+        return True
+
     def _read(self) -> None:
         while rows := self._log.events_after(self.seq, TAIL_BATCH):
-            self.seq = rows[-1]["seq"]
-            self._bus.publish([from_row(row) for row in rows])
+            self._publish(rows)
             if len(rows) < TAIL_BATCH:
                 return
+
+    def _publish(self, rows: Sequence[Any]) -> None:
+        self.seq = rows[-1]["seq"]
+        self._bus.publish([from_row(row) for row in rows])

@@ -69,12 +69,11 @@ class Media:
 
     def _write(self, path: Path, data: bytes) -> None:
         """Whole or not at all, whenever the process or the machine dies."""
-        # The folder itself is made at start only: where it has gone, its pictures have, and may come back with it.
-        place = self.folder
-        for part in path.parent.relative_to(self.folder).parts:
-            place = place / part
-            place.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        except FileNotFoundError:
+            self._make_folders(path.parent)
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -84,6 +83,13 @@ class Media:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+    def _make_folders(self, wanted: Path) -> None:
+        """The folder itself is made at start only: where it has gone, its pictures have, and may come back with it."""
+        place = self.folder
+        for part in wanted.relative_to(self.folder).parts:
+            place = place / part
+            place.mkdir(exist_ok=True)
 
     def add(self, data: bytes) -> FileRef:
         """Store a picture somebody brought. Raises BadPicture, StorageUnavailable."""

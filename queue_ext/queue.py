@@ -123,7 +123,8 @@ class JobQueue:
             retry_attempts=request.retry.attempts if request.retry else None,
             retry_delay_s=request.retry.delay_s if request.retry else None, timeout_s=request.timeout_s, inputs=inputs,
             idempotency_key=request.idempotency_key, after=after,
-            digest=_digest(asked, payload if request is asked else asked.payload), parameters=parameters,
+            digest=_digest(asked, payload if request is asked else asked.payload) if request.idempotency_key else "",
+            parameters=parameters,
             after_on=request.after_on or "succeeded", ttl_s=first_given(request.ttl_s, self.settings.job_ttl_s),
             concurrency_key=request.concurrency_key, schedule_id=schedule_id, slot=slot,
         )  # fmt: skip

@@ -265,7 +265,7 @@ class Workbench:
         )
         self.bus = Bus()
         self.tail = Tail(store, self.bus, self.settings.poll_interval_s)
-        store.on_commit = self.tail.wake
+        store.on_commit = self.tail.hand
         self.progress: list[tuple[str, dict[str, Any], bytes | None]] = []
         self.worker = Worker(
             self.queue,

@@ -311,7 +311,7 @@ def test_enqueue_at_the_front_also_goes_well_when_the_job_starts_at_once(site: S
     site.build()
     store, taken = site.app.store, []
 
-    def take() -> None:
+    def take(_events: Any) -> None:
         if not taken and store.counts().get(("default", "enqueued")):
             taken.append(store.claim("w", (), 60.0))
 

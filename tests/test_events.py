@@ -109,11 +109,61 @@ def test_only_what_comes_after_the_start_is_heard(store: Store, bus: Bus, heard:
 
 def test_a_wake_is_heard_at_once(store: Store, bus: Bus, heard: list[Event]) -> None:
     tail = Tail(store, bus, NEVER)
-    store.on_commit = tail.wake
+    store.on_commit = lambda _events: tail.wake()
     tail.start()
     add(store)
     until(lambda: len(heard) == 2, 5)
     tail.stop()
+
+
+def test_what_this_process_commits_is_heard_without_reading_the_log(
+    store: Store, bus: Bus, heard: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store)
+    tail = Tail(store, bus, NEVER)
+    store.on_commit = tail.hand
+    tail.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "events_after", None)
+        job_id = add(store)
+        store.cancel([job_id], "cancelled")
+        until(lambda: len(heard) == 2, 5)
+    tail.stop()
+    assert heard == [from_row(row) for row in store.events_after(tail.first, 10)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 1, 2, 3, 0), (1, 4)])
+def test_what_others_wrote_in_between_is_heard_in_its_place(
+    store: Store, bus: Bus, heard: list[Event], order: tuple[int, ...]
+) -> None:
+    """Whatever is handed over, in whatever order threads come to it: the rest is read."""
+    tail = Tail(store, bus, NEVER)
+    tail.start()
+    for _ in range(4):
+        add(store)
+    rows = store.events_after(tail.first, 10)
+    for number in order:
+        tail.hand([rows[number]])
+    until(lambda: len(heard) == len(rows), 5)
+    add(store)
+    tail.hand(store.events_after(heard[-1].seq, 10))
+    until(lambda: len(heard) == len(rows) + 1, 5)
+    tail.stop()
+    assert [event.seq for event in heard] == list(range(1, len(rows) + 2))
+
+
+def test_more_than_can_be_kept_is_read_from_the_log(
+    store: Store, bus: Bus, heard: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "TAIL_BATCH", 3)
+    tail = Tail(store, bus, NEVER)
+    tail.start()
+    for _ in range(10):
+        add(store)
+    tail.hand(store.events_after(0, 20))
+    until(lambda: len(heard) == 11, 5)
+    tail.stop()
+    assert [event.seq for event in heard] == list(range(1, 12))
 
 
 def test_many_events_come_in_portions_and_in_order(

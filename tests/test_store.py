@@ -19,6 +19,7 @@ from queue_ext.errors import (
     QueueNotFound,
     UnexpectedState,
 )
+from queue_ext.events import from_row
 from queue_ext.ids import new_id
 from queue_ext.models import State
 from queue_ext.store import FileRef, Filter, Limits, Store
@@ -578,7 +579,7 @@ def test_expiring_goes_on_in_portions(store: Store) -> None:
 def test_jobs_that_are_added_at_the_front_are_there_in_one_transaction_whatever_crashes(store: Store) -> None:
     a, b = (add(store) for _ in range(2))
     commits: list[int] = []
-    store.on_commit = lambda: commits.append(1)
+    store.on_commit = lambda _events: commits.append(1)
     key = {"idempotency_key": "k", "digest": "d"}
     fresh = [new_job(), new_job("bob", run_at=time.time() + SOON), new_job("bob", priority=-5, **key)]
     c, later, d = store.add_jobs(fresh, MANY, True, front=True)
@@ -1121,14 +1122,15 @@ def test_events_of_one_owner_and_those_for_all_can_be_read_alone(store: Store) -
 
 
 def test_whoever_listens_hears_of_every_commit_that_left_an_event(store: Store) -> None:
-    heard: list[int] = []
-    store.on_commit = lambda: heard.append(store.last_seq())
+    heard: list[Any] = []
+    store.on_commit = heard.extend
     job_id = add(store)
     store.cancel([job_id], "cancelled")
     store.cancel([job_id], "again")
     with pytest.raises(UnexpectedState):
         store.requeue([add(store)], True, strict=True)
-    assert heard == [2, 3, 4]
+    assert [event["seq"] for event in heard] == [1, 2, 3, 4]
+    assert [from_row(event) for event in heard] == [from_row(event) for event in store.events_after(0, 10)]
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:

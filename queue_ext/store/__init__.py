@@ -26,4 +26,5 @@ __all__ = [
 
 
 class Store(ScheduleVerbs, Listing, Measurements, Emptiness, Deliveries, System):
-    """The one class the rest of the queue knows. ``on_commit`` is called after every commit that left an event."""
+    """The one class the rest of the queue knows. ``on_commit`` is called after every commit that left events,
+    with their rows."""

@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from ..filters import Filters
 from ..models import State
-from .change import Change
+from .change import Change, Row
 from .database import Database, Tables, is_conflict, storage_errors
 from .statistics import Statistics
 
@@ -63,7 +63,7 @@ class StoreBase:
         self.filters = Filters()
         self.filters.add(Statistics(), order=900)
         self._known_queues: set[str] = set()  # a lane is made once; where it was deleted meanwhile, its jobs still run
-        self.on_commit: Callable[[], None] = lambda: None
+        self.on_commit: Callable[[Sequence[Row]], None] = lambda _events: None
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -74,8 +74,8 @@ class StoreBase:
             self._release_children(change)
             change.flush()
         self._known_queues |= change.lanes
-        if change.last_seq is not None:
-            self.on_commit()
+        if change.events:
+            self.on_commit(change.events)
 
     def _release_children(self, change: Change) -> None:
         """Let jobs go on that waited for those that ended in this change; see ``store.family``."""

@@ -36,11 +36,10 @@ class Change:
         self._hot = db.hot
         self.retention = retention  # seconds a finished job is kept
         self.now = time.time()
-        self.last_seq: int | None = None
+        self.events: list[dict[str, Any]] = []  # rows of the log; ``flush`` gives them their numbers
         self.lanes: set[str] = set()  # that are there for certain once this is committed
         self.ended: list[str] = []  # jobs whose children may now go on
         self._history: list[dict[str, Any]] = []
-        self._events: list[dict[str, Any]] = []
         self._tally: Tally[tuple[str, str, int]] = Tally()
 
     def look_again(self) -> None:
@@ -127,7 +126,7 @@ class Change:
         self._tally[kind, queue, bucket] += by
 
     def event(self, kind: str, owner: str, job_id: str | None, queue: str | None, **data: Any) -> None:
-        self._events.append(
+        self.events.append(
             {"at": self.now, "kind": kind, "owner": owner, "job_id": job_id, "queue": queue, "data": json.dumps(data)}
         )
 
@@ -155,11 +154,11 @@ class Change:
             for (kind, queue, bucket), value in sorted(self._tally.items())
             if value
         ]
-        if self._events:
-            tally.append({"kind": SEQ, "queue": "", "bucket": 0, "value": len(self._events)})
+        if self.events:
+            tally.append({"kind": SEQ, "queue": "", "bucket": 0, "value": len(self.events)})
         if tally:
             self.run("count", self._counting, tally)
-        if self._events:
+        if self.events:
             self._write_events()
 
     def _counting(self) -> Any:
@@ -237,9 +236,10 @@ class Change:
 
     def _write_events(self) -> None:
         """The log's counter was raised last; its row stays locked until the commit, so commits follow the numbers."""
-        self.last_seq = self.run("seq", self._numbering, {}).scalar_one()
-        first = self.last_seq - len(self._events) + 1
-        self.insert(self.tables.event, [{**row, "seq": first + index} for index, row in enumerate(self._events)])
+        last = self.run("seq", self._numbering, {}).scalar_one()
+        for seq, row in enumerate(self.events, last - len(self.events) + 1):
+            row["seq"] = seq
+        self.insert(self.tables.event, self.events)
 
     def _numbering(self) -> Any:
         counter = self.tables.counter

@@ -224,7 +224,8 @@ class Database:
     def _begin(self, conn: Connection) -> None:
         self._check_file()
         try:
-            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            conn.begin()
+            self.hot.execute(conn, "BEGIN IMMEDIATE", [()])
         except DBAPIError as error:
             self._turns.refuse(_reason(error))
             raise
