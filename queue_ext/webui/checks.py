@@ -184,6 +184,8 @@ def _other_type(value: Any, default: Any) -> bool:
 
 
 def _scripts(task: str, payload: dict[str, Any]) -> Iterator[Fault]:
+    if not any(payload.get(field) for field in ("script_name", "script_args", "alwayson_scripts")):
+        return  # every job passes here twice, and a host's scripts are many to ask for their titles
     known = host.scripts(task)
     yield from _selected([script for script in known if not script.alwayson], payload)
     always = {script.title: script for script in known if script.alwayson}
