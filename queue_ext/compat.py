@@ -1,7 +1,8 @@
 """The one place that knows which pydantic is installed: 1.10 in AUTOMATIC1111, 2 elsewhere."""
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pydantic
 from pydantic import BaseModel, Field, ValidationError
@@ -49,17 +50,19 @@ def parse(shape: type[T], data: Any, *where: str) -> T:
     try:
         return shape.model_validate(data) if PYDANTIC_2 else shape.parse_obj(data)
     except ValidationError as error:
-        raise InvalidRequest(faults(error.errors(), where)) from None
+        raise InvalidRequest(faults(error.errors(), where, shape)) from None
 
 
-def faults(errors: Any, where: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """What pydantic found, in the form of our answers; values are left out, they may be secret or huge."""
-    return [{"loc": [*where, *error["loc"]], "msg": _message(error)} for error in errors]
+def faults(errors: Any, where: tuple[str, ...] = (), shape: Any = None) -> list[dict[str, Any]]:
+    """What pydantic found, in the form of our answers; values are left out, they may be secret or huge. With ``shape``
+    it is told which fields there are instead of one that it does not know."""
+    return [{"loc": [*where, *error["loc"]], "msg": _message(error) + _instead(error, shape)} for error in errors]
 
 
 # What both versions are made to say alike, and of JSON rather than of Python.
+UNKNOWN = "is not a known field"
 MESSAGES = {
-    "is not a known field": ("extra_forbidden", "value_error.extra"),
+    UNKNOWN: ("extra_forbidden", "value_error.extra"),
     "is required": ("missing", "value_error.missing"),
     "must be an object": ("model_type", "model_attributes_type", "dict_type", "type_error.dict"),
     "must be a list": ("list_type", "type_error.list"),
@@ -81,6 +84,33 @@ def _message(error: Any) -> str:
         return f"must be {' or '.join(map(repr, error['ctx']['permitted']))}"
     said = SAID.get(error["type"])
     return said.format(**error.get("ctx", {})) if said else str(error["msg"]).removeprefix("Value error, ")
+
+
+def _instead(error: Any, shape: Any) -> str:
+    """Such as "; did you mean priority?"."""
+    if SAID.get(error["type"]) != UNKNOWN:
+        return ""
+    *path, name = [part for part in error["loc"] if part != "body"]
+    for part in path:
+        shape = _shape_in(_fields(shape).get(part))
+    known = list(_fields(shape))
+    if near := difflib.get_close_matches(str(name), known, 1):
+        return f"; did you mean {near[0]}?"
+    return f"; known are {', '.join(known)}" if known else ""
+
+
+def _fields(shape: Any) -> dict[str, Any]:
+    """What each field of a shape holds, by its name."""
+    if not (isinstance(shape, type) and issubclass(shape, BaseModel)):
+        return {}
+    if PYDANTIC_2:
+        return {name: field.annotation for name, field in shape.model_fields.items()}
+    return {name: field.outer_type_ for name, field in shape.__fields__.items()}  # type: ignore[attr-defined]
+
+
+def _shape_in(annotation: Any) -> Any:
+    """The shape itself of an optional one."""
+    return next((one for one in (annotation, *get_args(annotation)) if _fields(one)), None)
 
 
 def given(shape: BaseModel) -> dict[str, Any]:

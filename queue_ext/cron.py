@@ -138,7 +138,7 @@ def _fields(expression: str) -> dict[str, str]:
     text = MACROS.get(expression.strip().lower(), expression).lower()
     parts = text.split()
     if len(parts) != len(FIELDS) or text.startswith("@"):
-        raise invalid("cron", msg=f"must be {ALLOWED}; {expression!r} has {len(parts)} fields")
+        raise invalid("cron", msg=f"must be {ALLOWED}; not {expression!r}")
     return {name: _field(name, part) for name, part in zip(FIELDS, parts, strict=True)}
 
 

@@ -61,7 +61,7 @@ class PictureNotFound(QueueExtError, LookupError):
 
 
 class RouteNotFound(QueueExtError, LookupError):
-    """There is nothing at {path}."""
+    """There is nothing at {path}; {docs} describes what there is."""
 
     status = 404
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from .errors import InvalidRequest, JobNotFound, NotAllowed, NotAuthenticated
+from .errors import JobNotFound, NotAllowed, NotAuthenticated, invalid
 from .settings import Settings
 from .tokens import TokenRefused, Tokens, bearer
 
@@ -74,8 +74,13 @@ class Identity:
         user = self._authenticate(visitor) if self._authenticate else None
         if user is not None:
             return Owner(user, user in self._settings.admins)
-        client_id = visitor.client_id or visitor.headers.get(HEADER) or visitor.cookies.get(COOKIE)
-        return Owner(owner_of(client_id) if client_id else ANONYMOUS, _is_local(visitor))
+        said = {
+            "client_id": visitor.client_id,
+            HEADER: visitor.headers.get(HEADER),
+            COOKIE: visitor.cookies.get(COOKIE),
+        }
+        where, client_id = next(((where, said[where]) for where in said if said[where]), ("", None))
+        return Owner(owner_of(client_id, where) if client_id else ANONYMOUS, _is_local(visitor))
 
     def token(self, visitor: Visitor) -> tuple[str, Owner, float]:
         """A token for whoever is asking, its owner, and when it expires. Raises NotAuthenticated."""
@@ -109,12 +114,10 @@ class Identity:
             raise NotAllowed(action=action, who="admins")
 
 
-def owner_of(client_id: str) -> str:
-    """The public name of a secret client id. Raises InvalidRequest."""
+def owner_of(client_id: str, where: str = "client_id") -> str:
+    """The public name of a secret client id. Raises InvalidRequest for what stands ``where``."""
     if not re.fullmatch(r"[\x21-\x7e]{16,128}", client_id):
-        raise InvalidRequest(
-            [{"loc": ["client_id"], "msg": "must be 16 to 128 printable ASCII characters without spaces"}]
-        )
+        raise invalid(where, msg="must be 16 to 128 printable ASCII characters without spaces")
     return "client-" + hashlib.sha256(client_id.encode()).hexdigest()[:24]
 
 

@@ -31,7 +31,7 @@ BATCH_LIMIT = 1000
 PARENTS_LIMIT = 100
 
 
-def _queue_name(value: str | None) -> str | None:
+def queue_name(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[a-z0-9_-]{1,32}", value):
         raise ValueError("must be 1 to 32 characters a-z, 0-9, _ or -")
     return value
@@ -67,6 +67,12 @@ def _label_list(value: list[str] | None) -> list[str] | None:
     if len(value) > LABELS_LIMIT or not all(1 <= len(label) <= 64 and is_text(label) for label in value):
         raise ValueError(f"must be up to {LABELS_LIMIT} labels of 1 to 64 characters")
     return list(dict.fromkeys(value))
+
+
+def task_name(value: str | None) -> str | None:
+    if value is not None and value not in TASKS and not re.fullmatch(r"ui:[A-Za-z0-9_.:-]{1,100}", value):
+        raise ValueError(f"must be {', '.join(TASKS)} or ui:<elem_id>")
+    return value
 
 
 def _one_of(value: str | None, *allowed: str) -> str | None:
@@ -146,7 +152,7 @@ class JobChanges(Shape):
 
     @check("queue")
     def _queue(cls, value: Any) -> Any:
-        return _queue_name(value)
+        return queue_name(value)
 
     @check("priority")
     def _priority(cls, value: Any) -> Any:
@@ -232,9 +238,7 @@ class JobRequest(JobSettings):
 
     @check("task")
     def _task(cls, value: Any) -> Any:
-        if value not in TASKS and not re.fullmatch(r"ui:[A-Za-z0-9_.:-]{1,100}", value):
-            raise ValueError(f"must be {', '.join(TASKS)} or ui:<elem_id>")
-        return value
+        return task_name(value)
 
     if PYDANTIC_2:
         model_config = {
@@ -299,6 +303,14 @@ class ActionFilter(Shape):
     label: StrictStr | None = None
     q: StrictStr | None = None
     bookmarked: StrictBool | None = None
+
+    @check("queue")
+    def _queue(cls, value: Any) -> Any:
+        return queue_name(value)
+
+    @check("task")
+    def _task(cls, value: Any) -> Any:
+        return task_name(value)
 
 
 class Action(Shape):

@@ -816,10 +816,44 @@ def test_a_forgotten_header_and_a_wrong_method_are_named(http: httpx.Client) -> 
     [
         ({"limit": "x"}, "must be a whole number"), ({"limit": "0"}, "must be at least 1"),
         ({"limit": "999"}, "must be at most 200"), ({"bookmarked": "maybe"}, "must be true or false"),
+        ({"task": "foo"}, "must be txt2img, img2img, extras or ui:<elem_id>"),
+        ({"queue": "No Such"}, "must be 1 to 32 characters a-z, 0-9, _ or -"),
     ],
 )  # fmt: skip
 def test_what_a_parameter_must_be_is_said(http: httpx.Client, query: dict[str, str], allowed: str) -> None:
     assert assert_problem(http.get("/jobs", params=query), 422)["errors"] == [{"loc": list(query), "msg": allowed}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where", "instead"),
+    [
+        ("/jobs", held(prio=5), ["prio"], "; did you mean priority?"),
+        ("/jobs", held(retry={"attempt": 1}), ["retry", "attempt"], "; did you mean attempts?"),
+        ("/jobs", held(retry={"x": 1}), ["retry", "x"], "; known are attempts, delay_s"),
+        ("/jobs/batch", {"jobs": [held(), held(lables=["a"])]}, ["jobs", 1, "lables"], "; did you mean labels?"),
+        ("/jobs/actions", {"action": "move", "ids": [], "place": {"x": 1}}, ["place", "x"], "; known are to, before, after"),
+        ("/jobs/actions", {"action": "cancel", "filter": {"task": "foo"}}, ["filter", "task"], None),
+        ("/schedules", {"name": "a", "cron": "@daily", "template": {}, "zone": "UTC"}, ["zone"], "; did you mean timezone?"),
+    ],
+)  # fmt: skip
+def test_an_unknown_field_is_told_what_it_could_be(
+    http: httpx.Client, path: str, body: Any, where: list[Any], instead: str | None
+) -> None:
+    [fault] = assert_problem(http.post(path, json=body), 422)["errors"]
+    assert fault["loc"] == where
+    assert fault["msg"].startswith(f"is not a known field{instead}" if instead else "must be txt2img, img2img")
+
+
+def test_whoever_asks_for_what_is_not_there_is_told_where_to_read(http: httpx.Client) -> None:
+    for path in ("/", "/job", "/../nothing"):
+        told = assert_problem(http.get(path), 404)["detail"]
+        assert "/queue-ext/docs describes what there is" in told
+    assert http.get("/../docs").status_code == 200
+
+
+def test_a_client_id_of_the_wrong_form_is_named_by_its_header(http: httpx.Client) -> None:
+    [fault] = assert_problem(http.get("/me", headers={"X-Queue-Client": "short"}), 422)["errors"]
+    assert fault["loc"] == ["x-queue-client"] and "16 to 128" in fault["msg"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse, Response
@@ -10,11 +11,12 @@ from fastapi.responses import JSONResponse, Response
 from ..compat import parse
 from ..errors import InvalidRequest, JobNotFound, invalid
 from ..models import State
-from ..shapes import Action, ActionFilter, Batch, Clone, JobRequest, Move, Patch, to_epoch
+from ..shapes import Action, ActionFilter, Batch, Clone, JobRequest, Move, Patch, queue_name, task_name, to_epoch
 from ..store import Filter
 from .doors import Caller, caller, work
 from .examples import CREATED, JOB, LIST, PROBLEM
 
+T = TypeVar("T")
 router = APIRouter(tags=["jobs"])
 PAGE = 50  # jobs in a list when nobody says otherwise
 PAGE_LIMIT = 200
@@ -70,15 +72,15 @@ async def list_jobs(
         raise invalid("order", msg=f"must be {' or '.join(ORDERS)}")
     which = Filter(
         states=_states(state),
-        queue=queue,
-        task=task,
+        queue=_named("queue", queue_name, queue),
+        task=_named("task", task_name, task),
         owner=owner,
         label=label,
         q=q,
         bookmarked=bookmarked,
         schedule_id=schedule_id,
         checkpoint=checkpoint,
-        since=_since(since),
+        since=_named("since", to_epoch, since),
     )
     return who.answer(await work(_list, who, which, order, limit, _read(cursor, order)))
 
@@ -110,11 +112,12 @@ def _states(given: list[str] | None) -> tuple[State, ...]:
         raise invalid("state", msg=f"must be one of {', '.join(state.value for state in State)}") from None
 
 
-def _since(given: str | None) -> float | None:
+def _named(name: str, check: Callable[[str], T], given: str | None) -> T | None:
+    """A parameter as ``check`` reads it: who mistypes one would take an empty list for the truth."""
     try:
-        return None if given is None else to_epoch(given)
+        return None if given is None else check(given)
     except ValueError as error:
-        raise invalid("since", msg=str(error)) from None
+        raise invalid(name, msg=str(error)) from None
 
 
 def _cursor(place: Any, order: str) -> str:

@@ -67,7 +67,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        found = [_without_place(fault) for fault in faults(error.errors())]
+        asked = getattr(getattr(request.scope.get("route"), "body_field", None), "type_", None)
+        found = [_without_place(fault) for fault in faults(error.errors(), shape=asked)]
         if [fault["loc"] for fault in found] == [["body"]] and "json" not in request.headers.get("content-type", ""):
             found[0]["msg"] = 'must be JSON, sent with the header "Content-Type: application/json"'
         return answer(InvalidRequest(found))
@@ -75,7 +76,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return answer(RouteNotFound(path=request.url.path))
+            return answer(not_found(request))
         if error.status_code == 400:  # what is not even text, or nested deeper than Python goes
             return answer(InvalidRequest([{"loc": ["body"], "msg": "must be JSON"}]))
         if error.status_code == 405:
@@ -90,6 +91,11 @@ def install(app: FastAPI) -> None:
     async def on_defect(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(HttpProblem(500, "the queue has a defect here; its log says more"))
+
+
+def not_found(request: Request) -> RouteNotFound:
+    """For whoever asks for what is not there: where to read what is."""
+    return RouteNotFound(path=request.url.path, docs=f"{request.scope.get('root_path', '')}/docs")
 
 
 def _not_allowed(request: Request) -> Response:

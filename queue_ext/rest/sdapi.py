@@ -10,12 +10,13 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..errors import JobFailed, NotAllowed, QueueExtError, RouteNotFound, UnexpectedState, invalid
+from ..errors import JobFailed, NotAllowed, QueueExtError, UnexpectedState, invalid
 from ..models import FINISHED, State
 from ..store import Filter
 from ..views import Row
 from .doors import Caller, caller, json_body, work
 from .examples import PROBLEM, PROGRESS, STEERED
+from .problems import not_found
 
 router = APIRouter(tags=["drop-in"])
 LOOK = 0.5  # seconds between two looks at the job, should nobody tell of its end
@@ -205,7 +206,7 @@ async def other(request: Request, path: str, who: Caller = Depends(caller)) -> R
     pipeline = who.queue.pipeline
     forward: Callable[..., Any] | None = getattr(pipeline, "forward", None)
     if forward is None:
-        raise RouteNotFound(path=f"/sdapi/v1/{path}")
+        raise not_found(request)
     if request.method != "GET" and path not in HARMLESS and getattr(pipeline, "operated_by_admins", False):
         who.queue.identity.require_admin(who.owner, "Operating the WebUI behind this queue")
     data = await request.body()
