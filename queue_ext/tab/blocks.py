@@ -45,6 +45,10 @@ async () => {
 TOLD = "(outcome) => { if (window.queueExt) window.queueExt.told(outcome); return []; }"
 CSS = """
 footer { display: none !important }
+#queue_ext:empty { min-height: 160px; border-radius: 8px; background: var(--border-color-primary) }
+#queue_ext:empty { animation: queue-comes 1s ease-in-out infinite alternate }
+@media (prefers-reduced-motion: reduce) { #queue_ext:empty { animation: none } }
+@keyframes queue-comes { from { opacity: .25 } to { opacity: .6 } }
 .queue-form { gap: 12px }
 .queue-form .queue-said p { margin: 0; white-space: pre-line; color: var(--body-text-color) }
 .queue-form .queue-said p.bad { border-inline-start: 3px solid #dc2626; padding-inline-start: 10px }
