@@ -224,8 +224,8 @@ class Database:
     def _begin(self, conn: Connection) -> None:
         self._check_file()
         try:
-            conn.begin()
             self.hot.execute(conn, "BEGIN IMMEDIATE", [()])
+            conn.begin()  # for SQLAlchemy, which has not seen ours
         except DBAPIError as error:
             self._turns.refuse(_reason(error))
             raise

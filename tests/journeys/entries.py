@@ -44,7 +44,7 @@ def read_only(argv: "list[str]") -> int:
     begin = Database._begin
 
     def perhaps(self, conn):
-        conn.exec_driver_sql(f"PRAGMA query_only={int(os.path.exists(os.environ['SWITCH']))}")
+        conn.connection.execute(f"PRAGMA query_only={int(os.path.exists(os.environ['SWITCH']))}")
         begin(self, conn)
 
     Database._begin = perhaps
