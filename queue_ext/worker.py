@@ -406,7 +406,7 @@ class Relay:
 
     def began(self) -> None:
         """For a pipeline that others use as well: it has given us our turn, and what came before was waiting."""
-        self._running.began = time.monotonic()
+        self._running.began = self._told_at = time.monotonic()  # what is done at once is not worth a message
         self._worker.set_timer(self._running)
 
     def __call__(self, progress: Progress) -> None:
