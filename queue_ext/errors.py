@@ -72,8 +72,12 @@ class InvalidRequest(QueueExtError, ValueError):
     status = 422
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        where = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in errors[:5])
-        super().__init__(summary=where, errors=errors)
+        super().__init__(summary=summary(errors), errors=errors)
+
+
+def summary(faults: list[dict[str, Any]]) -> str:
+    """The first few faults in one line, each behind its field."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:5])
 
 
 def invalid(*loc: "str | int", msg: str) -> InvalidRequest:

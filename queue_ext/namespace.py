@@ -212,7 +212,8 @@ class QueueNamespace(socketio.AsyncNamespace):
             owner = self.identity.owner(visitor)
             since = await work(self._known, since)
         except QueueExtError as error:
-            raise socketio.exceptions.ConnectionRefusedError(error.detail, problem(error)) from None
+            told = problem(error, language(environ.get("HTTP_ACCEPT_LANGUAGE")))
+            raise socketio.exceptions.ConnectionRefusedError(told["detail"], told) from None
         self.queue.signer.prefix = environ.get("queue_ext.prefix") or self.queue.signer.prefix
         assert self._turn is not None
         async with self._turn:
@@ -255,14 +256,16 @@ class QueueNamespace(socketio.AsyncNamespace):
         """Every client event is answered; what is unknown or of a wrong shape by an error."""
         if event in ("connect", "disconnect"):
             return await super().trigger_event(event, *args)
-        sid, *said = args
+        sid, *given = args
         try:
             handler = self._handlers.get(event)
             if handler is None:
                 raise UnknownEvent(event=event[:100], known=", ".join(self._handlers))
-            return {"ok": True, **await handler(sid, _argument(said))}
+            return {"ok": True, **await handler(sid, _argument(given))}
         except QueueExtError as error:
-            return {"ok": False, "error": {"code": error.code, "detail": error.detail, "errors": error.errors}}
+            client = self._clients.get(sid)
+            said = problem(error, client.lang if client else "en")
+            return {"ok": False, "error": {name: said[name] for name in ("code", "detail", "errors")}}
         except Exception:
             log.exception("the event %s failed", event)
             return {

@@ -242,7 +242,7 @@ class JobQueue:
         if shown["result"] is not None and body["result"]:
             shown["result"].update(json.loads(body["result"]))
         shown["payload"] = files.show_parents(json.loads(body["payload"]))
-        shown["history"] = [history_json(row) for row in self.store.history(job_id)]
+        shown["history"] = [history_json(row, lang) for row in self.store.history(job_id)]
         shown["deliveries"] = [delivery_json(row) for row in self.store.deliveries(job_id)]
         return shown
 
@@ -339,7 +339,7 @@ class JobQueue:
         found = self.store.ids(which or Filter()) if said.ids is None else [row["id"] for row in rows]
         if said.action == "cancel":
             by_admin = owner.admin and not (rows and all(row["owner"] == owner.id for row in rows))
-            return len(self.store.cancel(found, f"cancelled by {'an admin' if by_admin else 'its owner'}"))
+            return len(self.store.cancel(found, "cancelled by an admin" if by_admin else "cancelled by its owner"))
         if said.action == "requeue":
             return len(self.store.requeue(found, self.settings.fair_share))
         if said.action == "delete":

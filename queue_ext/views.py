@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .models import State
+from .sentences import translated
 from .shapes import from_epoch
 from .texts import say
 from .wire import Delivery, HiddenJob, HistoryEntry, Job, Picture, Progress
@@ -86,7 +87,7 @@ def job_json(
         "name": row["name"],
         "prompt": row["prompt"],
         "state": row["state"],
-        "reason": row["reason"],
+        "reason": _reason(row, lang),
         "priority": row["priority"],
         "labels": json.loads(row["labels"]),
         "summary": json.loads(row["summary"]),
@@ -115,11 +116,15 @@ def job_json(
     }
 
 
-def history_json(row: Row) -> HistoryEntry:
+def _reason(row: Row, lang: str) -> str | None:
+    return translated(lang, row["reason"]) if row["reason"] else row["reason"]
+
+
+def history_json(row: Row, lang: str = "en") -> HistoryEntry:
     """One state a job was in: since when, why, and what belongs to it (attempt, worker, error)."""
     return {
         "state": row["state"],
-        "reason": row["reason"],
+        "reason": _reason(row, lang),
         "at": from_epoch(row["at"]),
         "data": json.loads(row["data"]),
     }
@@ -161,8 +166,8 @@ def message(row: Row, place: Place, lang: str) -> str:
     if state == State.PROCESSING and row["cancel_at"] is not None:
         return say(lang, "cancelling")
     if state == State.DELETED:
-        return say(lang, "deleted" if row["reason"] else "deleted_plain", reason=row["reason"])
-    return say(lang, str(State(state)), reason=row["reason"])
+        return say(lang, "deleted" if row["reason"] else "deleted_plain", reason=_reason(row, lang))
+    return say(lang, str(State(state)), reason=_reason(row, lang))
 
 
 def _waiting_message(row: Row, place: Place, lang: str) -> str:

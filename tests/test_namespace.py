@@ -195,6 +195,9 @@ def test_whatever_is_wrong_is_answered_and_ends_no_connection(shared: Served, ca
                 assert code != "defect", (event, data)
             answer = await ann.sio.call("hello", ("two", "things"), namespace="/queue", timeout=10)
             assert answer["ok"] is False
+            async with Browser(shared, **{"Accept-Language": "zh"}) as chinese:
+                said = (await chinese.call("cancel", {"job_id": "nobody"}))["error"]
+                assert said["detail"] == "任务 nobody 不存在。"
             assert shared.app.store.last_seq() == before and ann.sio.connected
             await ann.asked("hello")
 

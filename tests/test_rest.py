@@ -1155,6 +1155,20 @@ def test_sentences_come_in_english_or_chinese(http: httpx.Client, accept: str, c
     assert job.status_code == 201 and (("暂停" in job.json()["message"]) is chinese or ".2" in accept)
 
 
+def test_what_is_wrong_and_why_a_job_ended_is_told_in_the_language_of_the_reader(http: httpx.Client) -> None:
+    chinese = {"Accept-Language": "zh-CN,zh;q=0.9"}
+    told = assert_problem(http.post("/jobs", json=held(payload={"width": 0}), headers=chinese), 422)
+    assert told["errors"] == [{"loc": ["payload", "width"], "msg": "必须是 16 到 8192 的整数，而不是 0"}]
+    assert told["detail"] == "payload.width: 必须是 16 到 8192 的整数，而不是 0"
+    assert assert_problem(http.get("/jobs/nobody", headers=chinese), 404)["detail"] == "任务 nobody 不存在。"
+    job_id = post(http, held())["id"]
+    gone = http.delete(f"/jobs/{job_id}", headers=chinese).json()
+    assert (gone["reason"], gone["message"]) == ("由其所有者取消", "您的任务已取消：由其所有者取消")
+    details = http.get(f"/jobs/{job_id}", headers=chinese).json()
+    assert details["history"][-1]["reason"] == "由其所有者取消"
+    assert http.get(f"/jobs/{job_id}").json()["history"][-1]["reason"] == "cancelled by its owner"
+
+
 def test_named_origins_may_use_the_queue_and_others_not(tmp_path: Any) -> None:
     with served(tmp_path, cors_allowed_origins=("https://shop.example",)) as found:
         preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-queue-client"}

@@ -106,6 +106,14 @@ def test_bad_input_names_the_field_as_the_form_does(changed: dict[str, Any], tex
     assert (done.ok, done.text) == (False, text)
 
 
+def test_bad_input_is_told_in_the_language_of_the_page() -> None:
+    done = submit(_app(), ANNA, {**FILLED, "width": 5}, "zh")
+    assert (done.ok, done.text) == (False, "宽度：必须是 16 到 8192 的整数，而不是 5")
+    assert submit(_app(StorageUnavailable(reason="the disk is full")), ANNA, FILLED, "zh").text.startswith(
+        "队列目前无法保存：磁盘已满"
+    )
+
+
 @pytest.mark.parametrize(
     "error", [StorageUnavailable(reason="the disk is full"), RuntimeError("secret"), invalid("queue", msg="is odd")]
 )

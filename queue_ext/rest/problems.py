@@ -6,13 +6,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..compat import faults
-from ..errors import InvalidRequest, LimitReached, QueueExtError, RouteNotFound, StorageUnavailable, TooLarge
+from ..errors import InvalidRequest, LimitReached, QueueExtError, RouteNotFound, StorageUnavailable, TooLarge, invalid
+from ..sentences import told
+from ..texts import language
 from ..tokens import TokenRefused
 
 log = logging.getLogger(__name__)
@@ -22,19 +25,20 @@ GONE = 499  # the client closed the connection; nginx's number for it
 RETRY_STORAGE = 5  # seconds after which a full disk or an absent database is worth another try
 
 
-def problem(error: QueueExtError) -> dict[str, Any]:
+def problem(error: QueueExtError, lang: str = "en") -> dict[str, Any]:
     """The body of contract, section 4."""
+    detail, faults = told(lang, error)
     return {
         "type": f"https://queue-ext.invalid/problems/{error.code.replace('_', '-')}",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": detail,
         "code": error.code,
-        "errors": error.errors,
+        "errors": faults,
     }
 
 
-def answer(error: QueueExtError) -> Response:
+def answer(error: QueueExtError, lang: str = "en") -> Response:
     """The response that says what was wrong."""
     headers = {}
     if isinstance(error, LimitReached):
@@ -47,7 +51,7 @@ def answer(error: QueueExtError) -> Response:
             'Bearer error="invalid_token"' if isinstance(error, TokenRefused) else 'Basic realm="queue"'
         )
     # In ASCII: what is repeated from a bad request may hold half a surrogate pair, which UTF-8 does not know.
-    return Response(json.dumps(problem(error)), error.status, headers, media_type=JSON)
+    return Response(json.dumps(problem(error, lang)), error.status, headers, media_type=JSON)
 
 
 class HttpProblem(QueueExtError):
@@ -62,8 +66,8 @@ def install(app: FastAPI) -> None:
     """Answer every error of an application as a problem."""
 
     @app.exception_handler(QueueExtError)
-    async def on_error(_request: Request, error: QueueExtError) -> Response:
-        return answer(error)
+    async def on_error(request: Request, error: QueueExtError) -> Response:
+        return answer(error, _language(request))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -71,14 +75,14 @@ def install(app: FastAPI) -> None:
         found = [_without_place(fault) for fault in faults(error.errors(), shape=asked)]
         if [fault["loc"] for fault in found] == [["body"]] and "json" not in request.headers.get("content-type", ""):
             found[0]["msg"] = 'must be JSON, sent with the header "Content-Type: application/json"'
-        return answer(InvalidRequest(found))
+        return answer(InvalidRequest(found), _language(request))
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return answer(not_found(request))
+            return answer(not_found(request), _language(request))
         if error.status_code == 400:  # what is not even text, or nested deeper than Python goes
-            return answer(InvalidRequest([{"loc": ["body"], "msg": "must be JSON"}]))
+            return answer(invalid("body", msg="must be JSON"), _language(request))
         if error.status_code == 405:
             return _not_allowed(request)
         return answer(HttpProblem(error.status_code, str(error.detail)))
@@ -90,7 +94,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(HttpProblem(500, "the queue has a defect here; its log says more"))
+        return answer(HttpProblem(500, "the queue has a defect here; its log says more"), _language(request))
+
+
+def _language(request: Request) -> str:
+    return language(request.headers.get("accept-language"))
 
 
 def not_found(request: Request) -> RouteNotFound:
@@ -156,4 +164,5 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(TooLarge(limit_mb=f"{self.limit / 1e6:g}"))(scope, receive, send)
+        lang = language(Headers(scope=scope).get("accept-language"))
+        await answer(TooLarge(limit_mb=f"{self.limit / 1e6:g}"), lang)(scope, receive, send)

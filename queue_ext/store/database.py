@@ -25,6 +25,13 @@ BUSY_TIMEOUT = 5.0  # seconds a writer waits for another process before the call
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mysql+pymysql"}
 EXTRAS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "standalone"}
 NO_KEYS = SimpleResultMetaData(())
+REASONS = {  # what drivers say, and what a stranger is told
+    "disk is full": "the disk is full",
+    "disk I/O error": "the disk has an I/O error",
+    "readonly database": "a readonly database",
+    "database is locked": "the database is locked",
+    "unable to open database file": "unable to open database file",
+}
 CONFLICTS = ("deadlock", "could not serialize", "lock wait timeout", "record has changed since last read")
 
 
@@ -267,16 +274,8 @@ def is_conflict(error: BaseException) -> bool:
 def _reason(error: DBAPIError) -> str:
     """One line a stranger may see: what the driver says, without the statement and its values."""
     text = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
-    for known in (
-        "disk is full",
-        "readonly database",
-        "database is locked",
-        "unable to open database file",
-        "disk I/O error",
-    ):
-        if known in text:
-            return f"the {known}" if known.startswith("d") else f"a {known}" if known.startswith("r") else known
-    return "the database is not reachable or refused the change"
+    found = (said for known, said in REASONS.items() if known in text)
+    return next(found, "the database is not reachable or refused the change")
 
 
 def _with_driver(url: str) -> URL:

@@ -11,6 +11,7 @@ from starlette.requests import cookie_parser
 
 from ..errors import QueueExtError
 from ..identity import Visitor
+from ..sentences import told
 from ..texts import language
 from . import Host
 from .form import FIELDS, Outcome, submit
@@ -182,7 +183,7 @@ def _submit(app: Host, fields: dict[str, Any], request: gr.Request) -> Outcome:
     try:
         owner = app.identity.owner(sender)
     except QueueExtError as error:
-        return Outcome(False, error.detail)
+        return Outcome(False, told(lang, error)[0])
     return submit(app, owner, fields, lang)
 
 

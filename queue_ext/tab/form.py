@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InvalidRequest, QueueExtError, invalid
 from ..identity import Owner
+from ..sentences import told, translated
 from ..texts import say as sentence
 from . import Host
 from .words import duration, say
@@ -40,7 +41,7 @@ def submit(app: Host, owner: Owner, fields: Mapping[str, Any], lang: str = "en")
     except InvalidRequest as error:
         return Outcome(False, "\n".join(_faults(error, lang)))
     except QueueExtError as error:
-        return Outcome(False, error.detail)
+        return Outcome(False, told(lang, error)[0])
     except Exception:
         log.exception("the form's request was not queued")
         return Outcome(False, say(lang, "form.broken"))
@@ -93,11 +94,12 @@ def _faults(error: InvalidRequest, lang: str) -> list[str]:
     """One line for each field at fault, under the name it has in the form."""
     lines = []
     for fault in error.errors:
+        said = translated(lang, fault["msg"])
         names = [part for part in fault["loc"] if isinstance(part, str) and part not in ("jobs", "payload")] or ["jobs"]
         name = LABELS.get(names[0], names[0])
         label = say(lang, f"form.{name}") if name in FIELDS else ".".join(names)
         if name == "image" and "at least one picture" in fault["msg"]:
             lines.append(say(lang, "form.image_missing"))
         else:
-            lines.append(say(lang, "form.fault", field=label, msg=fault["msg"]))
+            lines.append(say(lang, "form.fault", field=label, msg=said))
     return list(dict.fromkeys(lines))

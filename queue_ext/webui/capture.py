@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..errors import InvalidRequest, QueueExtError, invalid
 from ..identity import Owner
+from ..sentences import told
 from ..tab.blocks import visitor
 from ..tab.form import queued
 from ..texts import language, say
@@ -219,9 +220,10 @@ class Click:
                 return {"ok": False, "text": say(self._lang, "capture_not_started")}
             return self._queued(json.loads(options or "{}"), values)
         except InvalidRequest as error:
-            return {"ok": False, "text": "\n".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors)}
+            _, faults = told(self._lang, error)
+            return {"ok": False, "text": "\n".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults)}
         except QueueExtError as error:
-            return {"ok": False, "text": error.detail}
+            return {"ok": False, "text": told(self._lang, error)[0]}
         except Exception:
             log.exception("a click on %s was not queued", self._found.elem_id)
             return {"ok": False, "text": say(self._lang, "capture_broken")}
