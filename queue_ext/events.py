@@ -131,6 +131,7 @@ class Tail:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._handed: deque[Any] = deque(maxlen=TAIL_BATCH)
+        self._asked = False
         self.seq = self.first = 0
 
     def start(self) -> None:
@@ -148,6 +149,8 @@ class Tail:
             self._thread = None
 
     def wake(self) -> None:
+        """There may be something in the log that nobody hands over."""
+        self._asked = True
         self._wake.set()
 
     def hand(self, rows: Sequence[Any]) -> None:
@@ -159,8 +162,9 @@ class Tail:
         while not self._stopped.is_set():
             self._wake.wait(self._interval)
             self._wake.clear()
+            asked, self._asked = self._asked, False
             try:
-                if not self._publish_handed():
+                if asked or not self._publish_handed():
                     self._read()
                 self._stopped.wait(BREATH)
             except Exception as error:

@@ -152,6 +152,29 @@ def test_what_others_wrote_in_between_is_heard_in_its_place(
     assert [event.seq for event in heard] == list(range(1, len(rows) + 2))
 
 
+def test_what_another_process_tells_of_is_read_although_this_one_hands_something_over(
+    store: Store, bus: Bus, heard: list[Event]
+) -> None:
+    tail = Tail(store, bus, NEVER)
+    tail.start()
+    busy, free = threading.Event(), threading.Event()
+    bus.subscribe(lambda _batch: (busy.set(), free.wait(5)))
+    tail.hand(_committed(store, tail))
+    assert busy.wait(5)
+    ours = _committed(store, tail)[-1:]
+    _committed(store, tail)
+    tail.wake()
+    tail.hand(ours)
+    free.set()
+    until(lambda: len(heard) == 4, 5)
+    tail.stop()
+
+
+def _committed(store: Store, tail: Tail) -> list[Any]:
+    add(store)
+    return store.events_after(tail.first, 10)
+
+
 def test_more_than_can_be_kept_is_read_from_the_log(
     store: Store, bus: Bus, heard: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
