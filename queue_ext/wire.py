@@ -88,7 +88,7 @@ class Job(TypedDict):
     name: str | None
     prompt: str
     state: StateName
-    reason: str | None
+    reason: Annotated[str | None, about("Why it is in this state, in the language of Accept-Language.")]
     priority: int
     labels: list[str]
     summary: Summary
@@ -118,7 +118,7 @@ class HistoryEntry(TypedDict):
     """One state a job was in: since when, why, and what belongs to it."""
 
     state: StateName
-    reason: str | None
+    reason: Annotated[str | None, about("Why it is in this state, in the language of Accept-Language.")]
     at: str
     data: dict[str, Any]
 

@@ -129,6 +129,7 @@ export interface HiddenJob {
 /** One state a job was in: since when, why, and what belongs to it. */
 export interface HistoryEntry {
   state: "scheduled" | "awaiting" | "enqueued" | "processing" | "succeeded" | "failed" | "deleted";
+  /** Why it is in this state, in the language of Accept-Language. */
   reason: string | null;
   at: string;
   data: Record<string, unknown>;
@@ -143,6 +144,7 @@ export interface Job {
   name: string | null;
   prompt: string;
   state: "scheduled" | "awaiting" | "enqueued" | "processing" | "succeeded" | "failed" | "deleted";
+  /** Why it is in this state, in the language of Accept-Language. */
   reason: string | null;
   priority: number;
   labels: string[];
@@ -180,6 +182,7 @@ export interface JobDetails {
   name: string | null;
   prompt: string;
   state: "scheduled" | "awaiting" | "enqueued" | "processing" | "succeeded" | "failed" | "deleted";
+  /** Why it is in this state, in the language of Accept-Language. */
   reason: string | null;
   priority: number;
   labels: string[];
@@ -233,6 +236,7 @@ export interface JobPush {
   name: string | null;
   prompt: string;
   state: "scheduled" | "awaiting" | "enqueued" | "processing" | "succeeded" | "failed" | "deleted";
+  /** Why it is in this state, in the language of Accept-Language. */
   reason: string | null;
   priority: number;
   labels: string[];
