@@ -14,6 +14,7 @@ from .errors import FilterFailed, InvalidRequest, LimitReached, ScheduleNotFound
 from .identity import Owner
 from .media import inline
 from .queue import JobQueue
+from .sentences import translated
 from .shapes import ScheduleChanges, ScheduleRequest, from_epoch, to_epoch
 from .store import Firing, NewJob
 from .views import Row
@@ -106,7 +107,7 @@ class Schedules:
         cron = Cron(row["cron"], row["timezone"])
         return {
             "id": row["id"], **_request_of(row), **_hidden_secret(row, owner),
-            "owner": row["owner"], "mine": row["owner"] == owner.id, "reason": row["reason"],
+            "owner": row["owner"], "mine": row["owner"] == owner.id, "reason": translated(lang, row["reason"] or "") or None,
             "description": cron.describe(lang), "runs": row["runs"], "next_runs": [from_epoch(at) for at in _next_runs(cron, row)],
             "last_run_at": from_epoch(row["last_run_at"]), "created_at": from_epoch(row["created_at"]),
             "updated_at": from_epoch(row["updated_at"]),

@@ -138,6 +138,10 @@ CHINESE = {
     "its worker was lost during attempt {attempt}": "第 {attempt} 次尝试期间其工作进程丢失",
     "the process died {crashes} times while it ran this job": "运行此任务时进程崩溃了 {crashes} 次",
     "the attempt took longer than {seconds} s": "此次尝试超过了 {seconds} 秒",
+    # what became of a schedule's run
+    "a run was left out: the one before it had not ended": "跳过了一次运行：上一次尚未结束",
+    "{left} of {missed} runs that were missed were left out": "错过的 {missed} 次运行中有 {left} 次被跳过",
+    "it has run {times} times, as it was to": "已按计划运行了 {times} 次",
 }  # fmt: skip
 SENTENCES = {"zh": CHINESE}
 

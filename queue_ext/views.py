@@ -117,7 +117,7 @@ def job_json(
 
 
 def _reason(row: Row, lang: str) -> str | None:
-    return translated(lang, row["reason"]) if row["reason"] else row["reason"]
+    return translated(lang, row["reason"] or "") or None
 
 
 def history_json(row: Row, lang: str = "en") -> HistoryEntry:

@@ -69,7 +69,7 @@ BELOW = {
     "worker": {"errors", "events", "filters", "ids", "models", "order", "pipelines", "queue", "views"},
     "webhooks": {"addresses", "errors", "events", "identity", "models", "queue", "shapes", "views"},
     "empty": {"events", "models", "queue", "settings"},
-    "schedules": {"cron", "errors", "identity", "media", "queue", "shapes", "store", "views"},
+    "schedules": {"cron", "errors", "identity", "media", "queue", "sentences", "shapes", "store", "views"},
     "clock": {"errors", "events", "models", "queue", "schedules", "worker"},
     "namespace": {
         "compat",

@@ -128,6 +128,7 @@ def test_a_run_is_left_out_while_the_one_before_has_not_ended(schedules: Schedul
     schedules.fire_due(missed(store, schedule_id, 0))
     schedules.fire_due(missed(store, schedule_id, 0) + 60)
     assert len(made(store, schedule_id)) == 1 and "left out" in store.schedule(schedule_id)["reason"]
+    assert "跳过" in schedules.show(ANN, schedule_id, "zh")["reason"]
     finish(store, claim(store))
     schedules.fire_due(store.schedule(schedule_id)["next_run_at"])
     assert len(made(store, schedule_id)) == 2
