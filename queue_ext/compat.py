@@ -46,7 +46,7 @@ else:
 def parse(shape: type[T], data: Any, *where: str) -> T:
     """``data`` as a ``shape``. Raises InvalidRequest naming each field at fault."""
     if not isinstance(data, dict):
-        raise InvalidRequest([{"loc": list(where) or ["body"], "msg": f"must be an object, not {type(data).__name__}"}])
+        raise InvalidRequest([{"loc": list(where) or ["body"], "msg": "must be an object"}])
     try:
         return shape.model_validate(data) if PYDANTIC_2 else shape.parse_obj(data)
     except ValidationError as error:
@@ -74,6 +74,8 @@ MESSAGES = {
     "must be at most {le}": ("less_than_equal",),
     "must be at least {limit_value}": ("value_error.number.not_ge",),
     "must be at most {limit_value}": ("value_error.number.not_le",),
+    "must be text of at most {max_length} characters": ("string_too_long",),
+    "must be text of at most {limit_value} characters": ("value_error.any_str.max_length",),
     "must be {expected}": ("literal_error",),
 }
 SAID = {kind: message for message, kinds in MESSAGES.items() for kind in kinds}
@@ -81,9 +83,11 @@ SAID = {kind: message for message, kinds in MESSAGES.items() for kind in kinds}
 
 def _message(error: Any) -> str:
     if error["type"] == "value_error.const":
-        return f"must be {' or '.join(map(repr, error['ctx']['permitted']))}"
+        *others, last = error["ctx"]["permitted"]
+        return f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
     said = SAID.get(error["type"])
-    return said.format(**error.get("ctx", {})) if said else str(error["msg"]).removeprefix("Value error, ")
+    found = {name: str(value).replace("'", "") for name, value in error.get("ctx", {}).items()}
+    return said.format(**found) if said else str(error["msg"]).removeprefix("Value error, ")
 
 
 def _instead(error: Any, shape: Any) -> str:
@@ -91,6 +95,7 @@ def _instead(error: Any, shape: Any) -> str:
     if SAID.get(error["type"]) != UNKNOWN:
         return ""
     *path, name = [part for part in error["loc"] if part != "body"]
+    shape = _shape_in(shape)
     for part in path:
         shape = _shape_in(_fields(shape).get(part))
     known = list(_fields(shape))

@@ -27,7 +27,14 @@ MACROS = {
 FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WORDS = {"day_of_week": "weekday"}  # fields that people call otherwise
 LIMITS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "day_of_week": (0, 7)}
+ENGLISH_NAMES = (
+    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday "
+    "January February March April May June July August September October November December"
+)
+CHINESE_NAMES = "星期一 星期二 星期三 星期四 星期五 星期六 星期日 1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月"
+NAMES = dict(zip(ENGLISH_NAMES.split(), CHINESE_NAMES.split(), strict=True))  # which the library leaves in English
 YEARS = 9  # in which an expression must come at least once; 29 February does
 LONGEST_GAP = timedelta(hours=26)  # no zone has ever moved its clock by more in one step
 ALLOWED = (
@@ -95,7 +102,11 @@ class Cron:
         options = Options()
         options.use_24hour_time_format = True
         options.locale_code = {"zh": "zh_CN"}.get(lang, "en_US")
-        return f"{get_description(self._plain, options)}, {self.zone.key}"
+        said = get_description(self._plain, options)
+        if lang == "zh":
+            said = re.sub("|".join(NAMES), lambda found: NAMES[found[0]], said).replace(", ", "，")
+            return f"{said}，{self.zone.key}"
+        return f"{said}, {self.zone.key}"
 
     def _moments(self, wall: datetime, until: datetime) -> Iterator[float]:
         """The instants of all wall-clock times in a stretch around a possible clock change."""
@@ -150,7 +161,7 @@ def _field(name: str, text: str) -> str:
 def _item(name: str, item: str) -> str:
     found = re.fullmatch(r"(\*|[a-z0-9]+)(?:-([a-z0-9]+))?(?:/(\d+))?", item)
     if not found or (found[1] == "*" and found[2]) or found[3] == "0":
-        raise invalid("cron", msg=f"the {name.replace('_', ' ')} {item!r} is not understood; allowed are {ALLOWED}")
+        raise invalid("cron", msg=f"the {WORDS.get(name, name)} {item!r} is not understood; allowed are {ALLOWED}")
     low, high = LIMITS[name]
     step = int(found[3] or 1)
     if found[1] == "*":
@@ -160,7 +171,7 @@ def _item(name: str, item: str) -> str:
     if name == "day_of_week" and found[3] and not found[2]:
         last = 6
     if first > last:
-        raise invalid("cron", msg=f"the {name.replace('_', ' ')} {item!r} ends before it begins")
+        raise invalid("cron", msg=f"the {WORDS.get(name, name)} {item!r} ends before it begins")
     return _spelled(name, range(first, last + 1, step))
 
 
@@ -171,7 +182,7 @@ def _number(name: str, text: str) -> int:
     if not low <= value <= high:
         raise invalid(
             "cron",
-            msg=f"the {name.replace('_', ' ')} {text!r} is not one; allowed are {low} to {high}"
+            msg=f"the {WORDS.get(name, name)} {text!r} is not one; allowed are {low} to {high}"
             + (" and names such as " + names[1] if names else ""),
         )
     return value

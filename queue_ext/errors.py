@@ -4,6 +4,8 @@
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -73,6 +75,15 @@ class InvalidRequest(QueueExtError, ValueError):
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__(summary=summary(errors), errors=errors)
+
+
+@contextmanager
+def below(*place: "str | int") -> Iterator[None]:
+    """Faults found inside the block stand below ``place`` in what was sent."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest([{**fault, "loc": [*place, *fault["loc"]]} for fault in error.errors]) from None
 
 
 def summary(faults: list[dict[str, Any]]) -> str:

@@ -292,6 +292,8 @@ class JobQueue:
         row = self.job(owner, job_id)
         fields = given(patch)
         payload, inputs = None, None
+        if fields.get("payload", {}) is None:
+            raise invalid("payload", msg="must not be null")
         if fields.pop("payload", None) is not None:
             changed = parse(JobRequest, {"task": row["task"], "payload": patch.payload or {}})
             wanted, parameters = self._filtered(owner, changed, row)
@@ -331,7 +333,7 @@ class JobQueue:
         }
         return self.enqueue(owner, [{**base, **fields}])[0]
 
-    def act(self, owner: Owner, said: Action, which: Filter | None) -> int:
+    def act(self, owner: Owner, said: Action, which: Filter | None, place: Mapping[str, str] | None = None) -> int:
         """Do one thing to many jobs; how many changed. Ids that do not exist or belong to others count as none, and so
         does what a job's state does not allow. Raises InvalidRequest, NotAllowed.
         """
@@ -346,8 +348,8 @@ class JobQueue:
             return self.store.remove(found)
         if said.action == "bookmark":
             return self.store.bookmark(found)
-        if said.action == "move" and said.place is not None:
-            return self._move_all(owner, found, said.place.place())
+        if said.action == "move" and place is not None:
+            return self._move_all(owner, found, place)
         return sum(self._allowed(self._change_one, job_id, said) for job_id in found)
 
     def _move_all(self, owner: Owner, ids: Sequence[str], place: Mapping[str, str]) -> int:

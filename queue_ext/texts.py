@@ -29,7 +29,7 @@ CHINESE = {
     "ahead_one": "已提交，前面还有 1 个任务。",
     "ahead": "已提交，前面还有 {ahead} 个任务。",
     "eta": "约 {eta}",
-    "paused": "队列 {queue} 已暂停，恢复后您的任务将继续等待执行。",
+    "paused": "队列 {queue} 已暂停；恢复之前，您的任务会一直等待。",
     "unserved": "目前没有工作进程服务队列 {queue}，您的任务将一直等待。",
     "scheduled": "您的任务最早将于 {time} 开始。",
     "retry": "第 {attempt} 次尝试失败，下一次将于 {time} 开始。",

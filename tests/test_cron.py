@@ -119,6 +119,8 @@ def test_a_zone_that_does_not_exist_is_refused(zone: str) -> None:
 def test_an_expression_is_put_in_words_with_its_zone() -> None:
     assert Cron("0 9 * * mon-fri", "Europe/Berlin").describe() == "At 09:00, Monday through Friday, Europe/Berlin"
     assert "在" in Cron("0 9 * * *", "Asia/Shanghai").describe("zh")
+    said = Cron("0 9 * mar mon-fri", "Asia/Shanghai").describe("zh")
+    assert said.isascii() is False and "星期一" in said and "3月" in said and "Mon" not in said and ", " not in said
 
 
 def test_a_macro_is_what_it_stands_for() -> None:

@@ -772,7 +772,7 @@ def test_a_bad_question_is_refused(http: httpx.Client, query: dict[str, str]) ->
         ("/jobs", b"[]", ["body"], "must be an object"), ("/jobs", b"5", ["body"], "must be an object"),
         ("/jobs", b"{", ["body"], "must be JSON"), ("/jobs", b"\xff", ["body"], "must be JSON"),
         ("/jobs", b"[" * 100_000, ["body"], "must be JSON"), ("/jobs", b"", ["body"], "is required"),
-        ("/jobs/batch", b'{"jobs": [5]}', ["jobs", 0], "must be an object, not int"),
+        ("/jobs/batch", b'{"jobs": [5]}', ["jobs", 0], "must be an object"),
         ("/jobs/batch", b'{"jobs": {}}', ["jobs"], "must be a list"),
         ("/jobs", b'{"task": "txt2img", "payload": []}', ["payload"], "must be an object"),
         ("/jobs", b'{"task": 5, "payload": {}}', ["task"], "must be text"),
@@ -833,6 +833,7 @@ def test_what_a_parameter_must_be_is_said(http: httpx.Client, query: dict[str, s
         ("/jobs/batch", {"jobs": [held(), held(lables=["a"])]}, ["jobs", 1, "lables"], "; did you mean labels?"),
         ("/jobs/actions", {"action": "move", "ids": [], "place": {"x": 1}}, ["place", "x"], "; known are to, before, after"),
         ("/jobs/actions", {"action": "cancel", "filter": {"task": "foo"}}, ["filter", "task"], None),
+        ("/jobs/nobody/clone", {"queu": "x"}, ["queu"], "; did you mean queue?"),
         ("/schedules", {"name": "a", "cron": "@daily", "template": {}, "zone": "UTC"}, ["zone"], "; did you mean timezone?"),
     ],
 )  # fmt: skip
@@ -842,6 +843,21 @@ def test_an_unknown_field_is_told_what_it_could_be(
     [fault] = assert_problem(http.post(path, json=body), 422)["errors"]
     assert fault["loc"] == where
     assert fault["msg"].startswith(f"is not a known field{instead}" if instead else "must be txt2img, img2img")
+
+
+def test_what_is_wrong_is_named_by_the_place_where_it_stands(http: httpx.Client, server: Served) -> None:
+    job_id = post(http, held())["id"]
+    for method, url, body, headers, where, allowed in (
+        ("POST", "/jobs/actions", {"action": "cancel", "filter": {"state": ["waiting"]}}, {}, ["filter", "state"], "must be one of"),
+        ("POST", "/jobs/actions", {"action": "move", "ids": [job_id], "place": {}}, {}, ["place", "to"], "give exactly one"),
+        ("POST", f"/jobs/{job_id}/move", {"to": "middle"}, {}, ["to"], "must be front or back"),
+        ("PATCH", f"/jobs/{job_id}", {"payload": None}, {}, ["payload"], "must not be null"),
+        ("POST", "/jobs", held(), {"Idempotency-Key": "x" * 300}, ["idempotency-key"], "must be text of at most 200 characters"),
+        ("GET", "/jobs?q=" + "x" * 501, None, {}, ["q"], "must be text of at most 500 characters"),
+        ("POST", server.url.replace("/v1", "/sdapi/v1/txt2img"), {"steps": 0}, {}, ["steps"], "must be an integer from 1 to 1000, not 0"),
+    ):  # fmt: skip
+        [fault] = assert_problem(http.request(method, url, json=body, headers=headers), 422)["errors"]
+        assert fault["loc"] == where and fault["msg"].startswith(allowed), fault
 
 
 def test_whoever_asks_for_what_is_not_there_is_told_where_to_read(http: httpx.Client) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse, Response
 
 from ..compat import parse
-from ..errors import InvalidRequest, JobNotFound, invalid
+from ..errors import InvalidRequest, JobNotFound, below, invalid
 from ..models import State
 from ..shapes import Action, ActionFilter, Batch, Clone, JobRequest, Move, Patch, queue_name, task_name, to_epoch
 from ..store import Filter
@@ -200,11 +200,14 @@ async def skip_picture(job_id: str, who: Caller = Depends(caller)) -> JSONRespon
 async def act_on_jobs(body: Action, who: Caller = Depends(caller)) -> JSONResponse:
     if (body.ids is None) == (body.filter is None):
         raise InvalidRequest([{"loc": ["ids"], "msg": 'give either "ids" or "filter"'}])
-    which = _action_filter(body.filter, who) if body.filter else None
+    with below("filter"):
+        which = _action_filter(body.filter, who) if body.filter else None
+    with below("place"):
+        place = body.place.place() if body.place else None
     missing = NEEDS.get(body.action)
     if missing and getattr(body, missing) is None:
         raise invalid(missing, msg=f"is needed to {body.action}")
-    return who.answer({"changed": await work(who.queue.act, who.owner, body, which)})
+    return who.answer({"changed": await work(who.queue.act, who.owner, body, which, place)})
 
 
 def _action_filter(given: ActionFilter, who: Caller) -> Filter:

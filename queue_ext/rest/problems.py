@@ -116,7 +116,11 @@ def _not_allowed(request: Request) -> Response:
 
 def _without_place(fault: dict[str, Any]) -> dict[str, Any]:
     """``("body", "width")`` is ``("width",)``: only what a person wrote."""
-    place = fault["loc"][1:] if len(fault["loc"]) > 1 and fault["loc"][0] in ("body", "query", "path") else fault["loc"]
+    place = (
+        fault["loc"][1:]
+        if len(fault["loc"]) > 1 and fault["loc"][0] in ("body", "query", "path", "header")
+        else fault["loc"]
+    )
     if fault["loc"][0] == "body" and any(isinstance(part, int) for part in fault["loc"]) and "JSON" in fault["msg"]:
         place = ["body"]
     return {**fault, "loc": list(place)}

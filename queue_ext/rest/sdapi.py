@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..errors import JobFailed, NotAllowed, QueueExtError, UnexpectedState, invalid
+from ..errors import InvalidRequest, JobFailed, NotAllowed, QueueExtError, UnexpectedState, invalid
 from ..models import FINISHED, State
 from ..store import Filter
 from ..views import Row
@@ -28,7 +28,7 @@ STEERING = ("send_images", "save_images")  # how to answer, not what to make
 async def _body(request: Request) -> dict[str, Any]:
     body = await json_body(request)
     if not isinstance(body, dict):
-        raise invalid("body", msg=f"must be an object, not {type(body).__name__}")
+        raise invalid("body", msg="must be an object")
     return body
 
 
@@ -47,9 +47,16 @@ async def extra_single_image(request: Request, detach: bool = False, who: Caller
     return await _generate(request, "extra-single-image", detach, who)
 
 
+def _in_body(loc: list[Any]) -> list[Any]:
+    return loc[1:] if len(loc) > 1 and loc[0] == "payload" else loc
+
+
 async def _generate(request: Request, path: str, detach: bool, who: Caller) -> Response:
     body = await _body(request)
-    job_id = (await work(who.queue.enqueue, who.owner, [{"task": TASKS[path], "payload": body}]))[0]
+    try:
+        job_id = (await work(who.queue.enqueue, who.owner, [{"task": TASKS[path], "payload": body}]))[0]
+    except InvalidRequest as error:  # who knows only the WebUI's API has never heard of a payload
+        raise InvalidRequest([{**fault, "loc": _in_body(fault["loc"])} for fault in error.errors]) from None
     row = await _wait(request, who, job_id, detach)
     if row is None:
         return Response(status_code=499)

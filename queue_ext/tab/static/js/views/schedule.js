@@ -1,6 +1,6 @@
 // The editor of a schedule: while one types the expression, the server says it in words and when it comes next.
 import { h, iconButton, leavesBy, setText } from "../dom.js";
-import { moment, t } from "../texts.js";
+import { elsewhere, moment, t } from "../texts.js";
 import { Fields, forgives, local, tell } from "./edit.js";
 
 const TYPING = 250; // ms after the last key until the expression is explained
@@ -87,7 +87,7 @@ export class ScheduleEditor {
     if (asked !== this.asked) return;
     if (found) this.refuse({ errors: [] });
     setText(this.words, found?.description || "");
-    this.next.replaceChildren(...(found?.next_runs || []).map((at) => h("li", {}, moment(at, true))));
+    this.next.replaceChildren(...(found?.next_runs || []).map((at) => h("li", {}, [moment(at, true), elsewhere(at, timezone.value || "UTC")].filter(Boolean).join(" · "))));
   }
 
   // --- saving --------------------------------------------------------------------------------------------------
