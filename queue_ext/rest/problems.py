@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 JSON = "application/problem+json"
 GONE = 499  # the client closed the connection; nginx's number for it
+PARTS = ("body", "query", "path", "header")  # of a request, as FastAPI names them before the place in them
 RETRY_STORAGE = 5  # seconds after which a full disk or an absent database is worth another try
 
 
@@ -116,11 +117,7 @@ def _not_allowed(request: Request) -> Response:
 
 def _without_place(fault: dict[str, Any]) -> dict[str, Any]:
     """``("body", "width")`` is ``("width",)``: only what a person wrote."""
-    place = (
-        fault["loc"][1:]
-        if len(fault["loc"]) > 1 and fault["loc"][0] in ("body", "query", "path", "header")
-        else fault["loc"]
-    )
+    place = fault["loc"][1:] if len(fault["loc"]) > 1 and fault["loc"][0] in PARTS else fault["loc"]
     if fault["loc"][0] == "body" and any(isinstance(part, int) for part in fault["loc"]) and "JSON" in fault["msg"]:
         place = ["body"]
     return {**fault, "loc": list(place)}

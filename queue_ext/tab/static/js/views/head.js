@@ -39,7 +39,6 @@ export class HeadView {
     this.why.hidden = !why;
     if (why) setText(this.why, t(why));
     const lanes = [...store.lanes.values()];
-    this.lanes.hidden = !lanes.length;
     keyed(this.lanes, lanes, (lane) => lane.name, (lane) => this.createLane(lane), (child, lane) => updateLane(child, lane, store, lanes.length > 1));
     this.tick(store);
   }
