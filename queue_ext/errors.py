@@ -68,6 +68,12 @@ class RouteNotFound(QueueExtError, LookupError):
     status = 404
 
 
+class MethodNotAllowed(QueueExtError, ValueError):
+    """{method} is not allowed here; allowed is {allowed}"""
+
+    status = 405
+
+
 class InvalidRequest(QueueExtError, ValueError):
     """{summary}"""
 

@@ -13,7 +13,16 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..compat import faults
-from ..errors import InvalidRequest, LimitReached, QueueExtError, RouteNotFound, StorageUnavailable, TooLarge, invalid
+from ..errors import (
+    InvalidRequest,
+    LimitReached,
+    MethodNotAllowed,
+    QueueExtError,
+    RouteNotFound,
+    StorageUnavailable,
+    TooLarge,
+    invalid,
+)
 from ..sentences import told
 from ..texts import language
 from ..tokens import TokenRefused
@@ -110,7 +119,7 @@ def not_found(request: Request) -> RouteNotFound:
 def _not_allowed(request: Request) -> Response:
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     allowed = ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
-    response = answer(HttpProblem(405, f"{request.method} is not allowed here; allowed is {allowed}"))
+    response = answer(MethodNotAllowed(method=request.method, allowed=allowed), _language(request))
     response.headers["Allow"] = allowed
     return response
 
