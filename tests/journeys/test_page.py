@@ -573,6 +573,35 @@ def test_what_is_done_is_found_compared_and_tried_again(opened: Callable[..., An
     page.locator(".q-history li[data-state=succeeded]").wait_for()
 
 
+def test_the_next_runs_are_told_by_the_schedule_s_own_clock_where_it_is_not_the_reader_s(
+    opened: Callable[..., Any],
+) -> None:
+    page = opened(timezone_id="Europe/Berlin")
+    page.get_by_role("tab", name="Later").click()
+    page.get_by_role("button", name="New schedule").click()
+    form = page.locator(".q-wide-dialog[open] form")
+    form.get_by_label(re.compile("^When")).fill("30 9 1 1 *")
+    form.get_by_label("Time zone").fill("Asia/Shanghai")
+    _expect_text(form.locator(".q-next li").first, re.compile(r"2:30.AM · \w+ 9:30.AM there"))
+    form.get_by_label("Time zone").fill("Europe/Berlin")
+    _expect_text(form.locator(".q-next li").first, re.compile(r"9:30.AM$"))
+
+
+def test_what_is_somebody_else_s_is_not_called_one_s_own(opened: Callable[..., Any], server: Server) -> None:
+    page = opened()
+    payload = {"prompt": "of another", "steps": 1, "width": 64, "height": 64}
+    server.post("jobs", {"task": "txt2img", "payload": payload})
+    page.locator(".q-tile button[title='of another']").first.click()
+    job = page.locator(".q-viewer[open]")
+    job.locator(".q-history").wait_for(state="attached")
+    job.get_by_text("by anonymous").first.wait_for()
+    assert "Your job" not in job.inner_text()
+    page.keyboard.press("Escape")
+    _submit(page, "my own", steps=1)
+    page.locator(".q-tile button[title='my own']").first.click()
+    job.get_by_text("Your job is done.").wait_for()
+
+
 def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., Any], server: Server) -> None:
     """The expression is put in words while one types; what the server refuses stands beside its field."""
     page = opened()

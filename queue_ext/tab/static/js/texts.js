@@ -48,12 +48,12 @@ export function moment(iso, dated = false) {
   return when.toLocaleString(language, today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** The same moment by the clock of a zone, "Mon 09:00 in Asia/Shanghai"; nothing where that is what the reader's shows. */
+/** The same moment by the clock of a zone, "Mon 09:00 there"; nothing where that is what the reader's shows. */
 export function elsewhere(iso, zone) {
-  const read = (timeZone) => new Date(iso).toLocaleString(language, { weekday: "short", hour: "2-digit", minute: "2-digit", timeZone });
+  const read = (timeZone) => new Date(iso).toLocaleString(language, { weekday: "short", hour: "numeric", minute: "2-digit", timeZone });
   try {
     const time = read(zone);
-    return time === read(undefined) ? "" : t("schedule.there", { time, zone });
+    return time === read(undefined) ? "" : t("schedule.there", { time });
   } catch {
     return ""; // a zone that only the server knows
   }
