@@ -292,8 +292,9 @@ class JobQueue:
         row = self.job(owner, job_id)
         fields = given(patch)
         payload, inputs = None, None
-        if fields.get("payload", {}) is None:
-            raise invalid("payload", msg="must not be null")
+        for name in ("queue", "priority", "bookmarked", "payload"):
+            if name in fields and fields[name] is None:
+                raise invalid(name, msg="must not be null")
         if fields.pop("payload", None) is not None:
             changed = parse(JobRequest, {"task": row["task"], "payload": patch.payload or {}})
             wanted, parameters = self._filtered(owner, changed, row)
@@ -307,9 +308,6 @@ class JobQueue:
                 prompt=str(facts.get("prompt") or "")[:2000], work=self.estimates.seconds(needs), effort=json.dumps(needs),
                 summary=json.dumps({**_facts(facts), "inputs": len(inputs)}),
             )  # fmt: skip
-        for name in ("queue", "priority", "bookmarked"):
-            if name in fields and fields[name] is None:
-                raise invalid(name, msg="must not be null")
         if "run_at" in fields:
             fields["run_at"] = to_epoch(fields["run_at"]) if fields["run_at"] else None
         labels = fields.pop("labels", None)

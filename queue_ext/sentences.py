@@ -231,7 +231,7 @@ def _translated(lang: str, text: str, place: str) -> str:
 
 def _filled(sentence: str, put_in: Mapping[str, str]) -> str:
     said = ""
-    for index, part in enumerate(re.split(PLACE, sentence)):
+    for index, part in enumerate(PLACE.split(sentence)):
         said = _joined(said, put_in[part] if index % 2 else part)
     return said
 
@@ -261,12 +261,13 @@ def _patterns(lang: str, place: str) -> Patterns:
         known |= LISTS[lang]
     if place in STATE_PLACES:
         known |= STATES[lang]
-    ordered = sorted(known.items(), key=lambda item: -len(re.sub(r"{\w+}", "", item[0])))
+    ordered = sorted(known.items(), key=lambda item: -len(PLACE.sub("", item[0])))
     return [(_pattern(sentence), translation) for sentence, translation in ordered]
 
 
+@cache  # each stands in the patterns of many places
 def _pattern(sentence: str) -> "re.Pattern[str]":
-    parts = re.split(PLACE, sentence)
+    parts = PLACE.split(sentence)
     return re.compile(
         "".join(f"(?P<{part}>.+?)" if index % 2 else re.escape(part) for index, part in enumerate(parts)), re.S
     )
