@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOOK = 0.05  # seconds between two looks at what the host is doing
+FIRST_LOOK = 0.2  # seconds until the first: a look takes the interpreter from the picture, which may be done by then
 YIELD = 0.02  # seconds somebody who waits for the pipeline gets to take it
 PREVIEW_SIDE = 512  # pixels: the longer side of a preview
 PREVIEW_QUALITY = 80
@@ -272,12 +273,13 @@ class Watcher:
         self._ended = threading.Event()  # of the present thread
         self._thread: threading.Thread | None = None
         self._run: HostRun | None = None
+        self._due = 0.0  # on the monotonic clock: when the present run is first looked at
         self._skip_at: int | None = None  # the picture that is to be left
 
     def watch(self, run: HostRun) -> None:
         """Look at this run from now on."""
         with self._lock:
-            self._run, self._skip_at = run, None
+            self._run, self._skip_at, self._due = run, None, time.monotonic() + FIRST_LOOK
             self._wanted.set()
             if self._thread is not None:
                 return
@@ -307,12 +309,13 @@ class Watcher:
     def _work(self, ended: threading.Event) -> None:
         while True:
             self._wanted.wait()
-            time.sleep(LOOK)
+            time.sleep(max(LOOK, self._due - time.monotonic()))
             with self._lock:
-                if self._run is not None:
+                if self._run is None:
+                    if ended.is_set():
+                        return
+                elif time.monotonic() >= self._due:  # else another run has begun meanwhile
                     self._look_at(self._run)
-                elif ended.is_set():
-                    return
 
     def _look_at(self, run: HostRun) -> None:
         try:
