@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
@@ -77,7 +78,7 @@ def firing() -> tuple[float, list[float], float]:
         app = QueueApp(Settings(data_dir=Path(folder), queues=("nobody",), max_waiting=1_000_000), Stopwatch())
         app.open()
         now = time.time()
-        row = {
+        row: dict[str, Any] = {
             "owner": "bench", "cron": "0 0 1 1 *", "timezone": "UTC", "template": json.dumps(BODY), "enabled": True, "reason": None,
             "misfire": "once", "overlap": "allow", "seed": "fixed", "jitter_s": 0.0, "end_at": None, "max_runs": None, "runs": 0,
             "last_run_at": None, "created_at": 0.0, "updated_at": 0.0,

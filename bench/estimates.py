@@ -65,7 +65,8 @@ def on_a_card(
 
 def replayed(seed: int) -> list[float]:
     """Relative errors of jobs run on the formula's card, each foretold from those before it."""
-    chance, measured, before, errors = random.Random(seed), list[Measured](), None, []
+    chance, measured, errors = random.Random(seed), list[Measured](), list[float]()
+    before: Any = None  # the checkpoint that is loaded
     for _ in range(JOBS):
         task, payload = mixed(chance)
         what, held = effort(task, payload), before

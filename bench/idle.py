@@ -23,7 +23,7 @@ class Stopwatch:
     """A pipeline that takes no time and notes when it begins and ends. Its picture differs each time, so each is stored."""
 
     name = "stopwatch"
-    tasks = ("txt2img",)
+    tasks: tuple[str, ...] = ("txt2img",)
 
     def __init__(self) -> None:
         self.began: list[float] = []
@@ -60,14 +60,14 @@ def gaps() -> list[float]:
 
 def starts(times: int = 50) -> list[float]:
     """Milliseconds from the moment a job is accepted to its start, on a queue that idles."""
-    watch, taken = Stopwatch(), []
+    watch, taken = Stopwatch(), list[float]()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         app = QueueApp(Settings(data_dir=Path(folder)), watch)
         app.start()
-        for number in range(times):
+        for _ in range(times):
             app.queue.enqueue(ME, [BODY])
             accepted = time.perf_counter()
-            _wait(lambda number=number: len(watch.ended) > number)
+            _wait(lambda: len(watch.ended) > len(taken))
             taken.append((watch.began[-1] - accepted) * 1000)
         app.stop()
     return taken
