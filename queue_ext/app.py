@@ -76,7 +76,7 @@ class QueueApp:
         """Open the database and make the tables, but run nothing: enough to add and to look at jobs."""
         settings = self.settings
         with media_errors():
-            settings.media_dir.mkdir(parents=True, exist_ok=True)
+            Media(settings.media_dir).lay_out()
         self.db = Database(settings.url, settings.table_prefix)
         try:
             self._build()

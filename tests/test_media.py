@@ -222,6 +222,17 @@ def test_collecting_from_a_folder_that_is_gone_is_no_trouble(tmp_path: Path) -> 
     assert Media(tmp_path / "gone").collect(set) == 0
 
 
+def test_every_folder_a_picture_can_come_into_is_there_beforehand(tmp_path: Path) -> None:
+    media = Media(tmp_path / "data" / "media")
+    media.lay_out()
+    sha256 = media.save(png())
+    media.path(sha256).parent.with_name("00" if sha256[:2] != "00" else "01").rmdir()
+    media.lay_out()  # as the next start does: what is there stays, what was lost is made
+    assert len(list(media.folder.iterdir())) == 256
+    assert all(media.path(f"{number:02x}" + "0" * 62).parent.is_dir() for number in range(256))
+    assert files(media) == [sha256]
+
+
 # --- disks -------------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, insert, null, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -41,6 +41,7 @@ class Change:
         self.ended: list[str] = []  # jobs whose children may now go on
         self._history: list[dict[str, Any]] = []
         self._tally: Tally[tuple[str, str, int]] = Tally()
+        self._occupied: dict[str, str | None] = {}  # workers, and the job each has from here on
 
     def look_again(self) -> None:
         """What this transaction has just read may have been committed after it began; what it does now comes later."""
@@ -125,6 +126,10 @@ class Change:
         """Add to a running count; ``bucket`` is the beginning of an hour or a day, or 0."""
         self._tally[kind, queue, bucket] += by
 
+    def occupy(self, worker_id: str, job_id: str | None) -> None:
+        """A worker has this job from here on; None: it has none."""
+        self._occupied[worker_id] = job_id
+
     def event(self, kind: str, owner: str, job_id: str | None, queue: str | None, **data: Any) -> None:
         self.events.append(
             {"at": self.now, "kind": kind, "owner": owner, "job_id": job_id, "queue": queue, "data": json.dumps(data)}
@@ -146,7 +151,11 @@ class Change:
         return {queue for (kind, queue, _), by in self._tally.items() if kind == State.ENQUEUED and by > 0}
 
     def flush(self) -> None:
-        """Write history, then the counters in the order of their keys, then the events with their numbers."""
+        """Write what the workers do, then history, then the counters in the order of their keys, then the events with
+        their numbers."""
+        if self._occupied:
+            rows = [{"w_id": worker, "w_job": job} for worker, job in sorted(self._occupied.items())]
+            self.run("occupy", self._occupying, rows)
         if self._history:
             self.insert(self.tables.job_history, self._history)
         tally = [
@@ -160,6 +169,10 @@ class Change:
             self.run("count", self._counting, tally)
         if self.events:
             self._write_events()
+
+    def _occupying(self) -> Any:
+        worker = self.tables.worker
+        return update(worker).where(worker.c.id == bindparam("w_id")).values(job_id=bindparam("w_job"), progress=null())
 
     def _counting(self) -> Any:
         """Add to a running count, making it when it is new."""

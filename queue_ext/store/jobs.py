@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, false, func, insert, null, or_, select, true, update
+from sqlalchemy import bindparam, case, delete, false, func, insert, or_, select, true, update
 
 from .. import order
 from ..errors import IdempotencyKeyReused, InvalidRequest, JobNotFound, LeaseLost, LimitReached, UnexpectedState
@@ -314,13 +314,9 @@ class JobVerbs(Family):
         if elected.candidate != State.PROCESSING:
             return None
         self._advance_turn(change, row["queue"], row["order_key"])
-        change.run("occupy", self._occupy_statement, {"w_id": worker_id, "w_job": row["id"]})
+        change.occupy(worker_id, row["id"])
         payload = change.run("payload", self._payload_statement, {"job": row["id"]}).scalar_one()
         return {**row, **elected.columns, "state": State.PROCESSING.value, "payload": payload}
-
-    def _occupy_statement(self) -> Any:
-        worker = self.tables.worker
-        return update(worker).where(worker.c.id == bindparam("w_id")).values(job_id=bindparam("w_job"), progress=null())
 
     def _payload_statement(self) -> Any:
         return select(self.tables.job_body.c.payload).where(self.tables.job_body.c.job_id == bindparam("job"))
@@ -410,7 +406,7 @@ class JobVerbs(Family):
             [elected] = change.transition([job], State.PROCESSING, to, reason, told, final=final, **kept)
         except UnexpectedState as error:
             raise LeaseLost(job_id=job["id"], lease=job["lease"]) from error
-        change.run("occupy", self._occupy_statement, {"w_id": job["worker_id"], "w_job": None})
+        change.occupy(job["worker_id"], None)
         return elected.candidate
 
     def _store_result(self, change: Change, job: Row, pictures: Sequence[FileRef], result: str) -> None:
