@@ -2,7 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m bench.hosts --webui-dir PATH [--webui-command 'venv/bin/python launch.py']
 
-Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call
+Jobs and calls are measured with the WebUI on one core and this program on the others, unless ``--all-cores`` is given: on
+two, one and the same picture takes a fifth longer in one round than in the next, and what is to be measured is a
+thirtieth. Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call
 is the time from the call's answer to the job's end, less what such a job takes when it is submitted after such a call has
 ended: a host has kept what it made of the prompt for another number of steps, and the first picture after it takes longer.
 """
@@ -17,17 +19,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
+
 from bench.table import Figure, show
 from tests.hosts.conftest import ROOT, WebUI
 
-STARTS, JOBS, DELAYS = 3, 50, 20
-ROUNDS = {64: 16, 256: 5}  # by the side of the pictures, pixels
+STARTS, ROUNDS, JOBS, DELAYS = 3, 16, 50, 20
 ONE_STEP: dict[str, Any] = {"prompt": "a cat", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler"}
 LONGER = {**ONE_STEP, "steps": 25}
 
@@ -36,12 +39,11 @@ def main() -> list[Figure]:
     arguments = _arguments()
     name = "Forge" if (Path(arguments.webui_dir) / "modules_forge").is_dir() else "AUTOMATIC1111"
     figures = [] if arguments.no_starts else [*_starts(arguments, name), _installer(arguments, name)]
-    with started(arguments, True) as webui:
+    with started(arguments, True, arguments.all_cores) as webui:
         for _ in range(3):
             post(webui, "/sdapi/v1/txt2img", ONE_STEP)
             finished(webui, webui.enqueue(ONE_STEP))
-        figures += [_jobs_beside_calls(webui, name, side) for side in ROUNDS]
-        figures += [_behind_a_call(webui, name), _when_empty(webui, name)]
+        figures += [_jobs_beside_calls(webui, name), _behind_a_call(webui, name), _when_empty(webui, name)]
     return figures
 
 
@@ -51,11 +53,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--webui-command", default="venv/bin/python launch.py")
     parser.add_argument("--webui-models", default=None)
     parser.add_argument("--no-starts", action="store_true", help="leave out the start-up times")
+    parser.add_argument("--all-cores", action="store_true", help="do not keep the WebUI on one core")
     return parser.parse_args()
 
 
 @contextmanager
-def started(arguments: argparse.Namespace, with_queue: bool) -> Iterator[WebUI]:
+def started(arguments: argparse.Namespace, with_queue: bool, all_cores: bool = True) -> Iterator[WebUI]:
     folder = Path(arguments.webui_dir).resolve()
     models = arguments.webui_models or str(folder / "models/Stable-diffusion")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as data:
@@ -64,10 +67,23 @@ def started(arguments: argparse.Namespace, with_queue: bool) -> Iterator[WebUI]:
             (Path(data) / "extensions/queue-ext").symlink_to(ROOT)
         webui = WebUI(folder, shlex.split(arguments.webui_command), Path(data), models, ["--api"])
         try:
-            webui.start()
+            with nullcontext() if all_cores else _one_core():
+                webui.start()
             yield webui
         finally:
             webui.stop()
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """What is started in this context runs on one core, and this program on the others from then on."""
+    this = psutil.Process()
+    cores = this.cpu_affinity()  # macOS has no such thing: --all-cores there
+    this.cpu_affinity(cores[:1])
+    try:
+        yield
+    finally:
+        this.cpu_affinity(cores[1:] or cores)
 
 
 def _starts(arguments: argparse.Namespace, name: str) -> list[Figure]:
@@ -100,36 +116,34 @@ def _installer(arguments: argparse.Namespace, name: str) -> Figure:
     return Figure(f"{name}: install.py with all there", f"{statistics.median(times):.2f} s", "", "", "< 0.3 s")
 
 
-def _jobs_beside_calls(webui: WebUI, name: str, side: int) -> Figure:
-    picture = {**ONE_STEP, "width": side, "height": side}
+def _jobs_beside_calls(webui: WebUI, name: str) -> Figure:
     ratios, ours, theirs = [], [], []
-    for number in range(ROUNDS[side]):
-        calls = _calls(webui, picture, number)
-        jobs = _jobs(webui, picture, number, calls)
-        again = _calls(webui, picture, number)
+    for number in range(ROUNDS):
+        calls = _calls(webui, number)
+        jobs = _jobs(webui, number, calls)
+        again = _calls(webui, number)
         theirs.append((calls + again) / 2)
         ours.append(jobs)
         ratios.append(jobs / theirs[-1])
     verdict = f"{statistics.median(ratios):.3f} times ({min(ratios):.3f} to {max(ratios):.3f})"
     beside = f"{statistics.median(theirs):.2f} s as API calls"
-    what = f"{name}: {JOBS} one-step jobs of {side}x{side}"
-    return Figure(what, f"{statistics.median(ours):.2f} s", beside, verdict, "≤ 1.03 times")
+    return Figure(f"{name}: {JOBS} one-step jobs", f"{statistics.median(ours):.2f} s", beside, verdict, "≤ 1.03 times")
 
 
-def _calls(webui: WebUI, picture: dict[str, Any], number: int) -> float:
+def _calls(webui: WebUI, number: int) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", webui.port)
     began = time.perf_counter()
     for seed in range(JOBS):
-        body = json.dumps({**picture, "seed": number * 1000 + seed})
+        body = json.dumps({**ONE_STEP, "seed": number * 1000 + seed})
         connection.request("POST", "/sdapi/v1/txt2img", body, {"Content-Type": "application/json"})
         connection.getresponse().read()
     return time.perf_counter() - began
 
 
-def _jobs(webui: WebUI, picture: dict[str, Any], number: int, expected: float) -> float:
+def _jobs(webui: WebUI, number: int, expected: float) -> float:
     """From the moment the first one is submitted until the last one has ended, by the clock of this machine. Nobody asks
     for so many seconds: to answer costs the WebUI as much as a twentieth of a picture."""
-    jobs = [{"task": "txt2img", "payload": {**picture, "seed": number * 1000 + seed}} for seed in range(JOBS)]
+    jobs = [{"task": "txt2img", "payload": {**ONE_STEP, "seed": number * 1000 + seed}} for seed in range(JOBS)]
     began = time.time()
     status, answer = webui.ask("POST", "/queue-ext/v1/jobs/batch", {"jobs": jobs})
     assert status == 201, answer
