@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import errno
 import hashlib
 import io
@@ -45,12 +46,14 @@ class Media:
         self.folder = folder
 
     def lay_out(self) -> None:
-        """Make the folder, and those in it: a job's end would wait for each. Raises OSError."""
+        """Make the folder, and those in it: a job's end would wait for each. One of these that cannot be made now is
+        made when it is wanted. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        there = {entry.name for entry in os.scandir(self.folder)}
-        for name in (f"{number:02x}" for number in range(256)):
-            if name not in there:
-                (self.folder / name).mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            there = {entry.name for entry in os.scandir(self.folder)}
+            for name in (f"{number:02x}" for number in range(256)):
+                if name not in there:
+                    (self.folder / name).mkdir(exist_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256

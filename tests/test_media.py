@@ -260,6 +260,18 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         Media(blocked).save(png())
 
 
+def test_a_disk_that_is_full_at_the_start_stops_nobody_from_looking(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = media.save(png())
+    made = Path.mkdir
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", lambda path, **how: made(path, **how) if path == media.folder else full())
+        media.lay_out()
+    assert media.read(sha256) == png()
+    assert len(list(media.folder.iterdir())) == 1
+
+
 def test_nothing_is_written_where_a_folder_vanished_until_it_is_back(media: Media) -> None:
     sha256 = media.save(png())
     media.folder.rename(media.folder.with_name("away"))
