@@ -171,7 +171,7 @@ def test_a_timeout_ends_the_attempt(webui: WebUI) -> None:
 
 
 def test_waiting_for_others_does_not_count_against_the_time_limit(webui: WebUI) -> None:
-    call = threading.Thread(target=webui.ask, args=("POST", "/sdapi/v1/txt2img", {**LONG, "steps": 50}))
+    call = threading.Thread(target=webui.ask, args=("POST", "/sdapi/v1/txt2img", {**LONG, "steps": 120}))
     call.start()
     time.sleep(1.0)
     started = time.monotonic()
