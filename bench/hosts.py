@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m bench.hosts --webui-dir PATH [--webui-command 'venv/bin/python launch.py']
 
-Jobs and calls are measured with the WebUI on one core and this program on the others, unless ``--all-cores`` is given: on
-two, one and the same picture takes a fifth longer in one round than in the next, and what is to be measured is a
-thirtieth. Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind an API call
-is the time from the call's answer to the job's end, less what such a job takes when it is submitted after such a call has
-ended: a host has kept what it made of the prompt for another number of steps, and the first picture after it takes longer.
+Jobs and calls are measured with the WebUI on one core and this program on the others, unless ``--all-cores`` is given:
+on two, one and the same picture takes a fifth longer in one round than in the next, and what is to be measured is a
+thirtieth. Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind
+an API call is the time from the call's answer to the job's end, less what such a job takes when it is submitted after
+such a call has ended: a host has kept what it made of the prompt for another number of steps, and the first picture
+after it takes longer.
 """
 
 import argparse

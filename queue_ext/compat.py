@@ -1,7 +1,7 @@
 """The one place that knows which pydantic is installed: 1.10 in AUTOMATIC1111, 2 elsewhere."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 import pydantic
@@ -83,11 +83,16 @@ SAID = {kind: message for message, kinds in MESSAGES.items() for kind in kinds}
 
 def _message(error: Any) -> str:
     if error["type"] == "value_error.const":
-        *others, last = error["ctx"]["permitted"]
-        return f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
+        return f"must be {either(error['ctx']['permitted'])}"
     said = SAID.get(error["type"])
     found = {name: str(value).replace("'", "") for name, value in error.get("ctx", {}).items()}
     return said.format(**found) if said else str(error["msg"]).removeprefix("Value error, ")
+
+
+def either(names: Sequence[Any]) -> str:
+    """Such as "a, b or c"."""
+    *others, last = map(str, names)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _instead(error: Any, shape: Any) -> str:

@@ -4,8 +4,8 @@
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -84,12 +84,17 @@ class InvalidRequest(QueueExtError, ValueError):
 
 
 @contextmanager
-def below(*place: "str | int") -> Iterator[None]:
-    """Faults found inside the block stand below ``place`` in what was sent."""
+def placed(where: Callable[[list[Any]], list[Any]]) -> Iterator[None]:
+    """Faults found inside the block stand in what was sent where ``where`` says, given their place in what was checked."""
     try:
         yield
     except InvalidRequest as error:
-        raise InvalidRequest([{**fault, "loc": [*place, *fault["loc"]]} for fault in error.errors]) from None
+        raise InvalidRequest([{**fault, "loc": where(fault["loc"])} for fault in error.errors]) from None
+
+
+def below(*place: "str | int") -> AbstractContextManager[None]:
+    """Faults found inside the block stand below ``place`` in what was sent."""
+    return placed(lambda loc: [*place, *loc])
 
 
 def summary(faults: list[dict[str, Any]]) -> str:

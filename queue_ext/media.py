@@ -51,9 +51,9 @@ class Media:
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             there = {entry.name for entry in os.scandir(self.folder)}
-            for name in (f"{number:02x}" for number in range(256)):
-                if name not in there:
-                    (self.folder / name).mkdir(exist_ok=True)
+            for place in (self.path(f"{number:02x}").parent for number in range(256)):
+                if place.name not in there:
+                    place.mkdir(exist_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256

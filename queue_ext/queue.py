@@ -295,8 +295,8 @@ class JobQueue:
         for name in ("queue", "priority", "bookmarked", "payload"):
             if name in fields and fields[name] is None:
                 raise invalid(name, msg="must not be null")
-        if fields.pop("payload", None) is not None:
-            changed = parse(JobRequest, {"task": row["task"], "payload": patch.payload or {}})
+        if "payload" in fields:
+            changed = parse(JobRequest, {"task": row["task"], "payload": fields.pop("payload")})
             wanted, parameters = self._filtered(owner, changed, row)
             parents = len(self.store.parents([job_id]).get(job_id, ()))
             kept, inputs = self._take(owner, row["task"], wanted.payload, parents)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from .cron import Cron
-from .errors import FilterFailed, InvalidRequest, LimitReached, ScheduleNotFound, invalid
+from .errors import FilterFailed, InvalidRequest, LimitReached, ScheduleNotFound, below, invalid
 from .identity import Owner
 from .media import inline
 from .queue import JobQueue
@@ -65,10 +65,8 @@ class Schedules:
         for name in ("run_at", "delay_s", "after", "after_on", "idempotency_key"):
             if name in template:
                 raise invalid("template", name, msg="has no meaning in a schedule")
-        try:
+        with below("template"):
             job = self._queue.prepare(owner, _filled(template, 1, datetime.now(), random.Random(0)))
-        except InvalidRequest as error:
-            raise InvalidRequest([{**fault, "loc": ["template", *fault["loc"]]} for fault in error.errors]) from None
         kept = json.loads(job.payload)
         texts = {name: template["payload"][name] for name in FILLED if name in template["payload"]}
         return {**template, "payload": {**inline(kept, self._queue.media.read), **texts}}

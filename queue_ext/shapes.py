@@ -6,7 +6,7 @@ from typing import Any, Literal, overload
 
 from pydantic import Field, StrictBool, StrictStr
 
-from .compat import PYDANTIC_2, Shape, checked
+from .compat import PYDANTIC_2, Shape, checked, either
 from .errors import InvalidRequest
 from .models import LAST_MOMENT, is_text
 from .order import PRIORITY_LIMIT
@@ -77,7 +77,7 @@ def task_name(value: str | None) -> str | None:
 
 def _one_of(value: str | None, *allowed: str) -> str | None:
     if value is not None and value not in allowed:
-        raise ValueError(f"must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+        raise ValueError(f"must be {either(allowed)}")
     return value
 
 

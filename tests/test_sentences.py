@@ -20,12 +20,16 @@ def code() -> str:
     return text + text.replace("_", " ")
 
 
+def known(lang: str) -> dict[str, str]:
+    return {**SENTENCES[lang], **PHRASES[lang], **STATES[lang]}
+
+
 @pytest.mark.parametrize("lang", SENTENCES)
 def test_every_sentence_is_one_the_code_says(lang: str, code: str) -> None:
     """Else a sentence that was worded anew would stay English, and nobody would see it."""
     gone = [
         sentence
-        for sentence in {**SENTENCES[lang], **PHRASES[lang], **STATES[lang]}
+        for sentence in known(lang)
         if not all(part.strip() in code for part in re.split(r"{\w+}|; ", sentence) if len(part.strip()) > 3)
     ]
     assert not gone
@@ -33,7 +37,7 @@ def test_every_sentence_is_one_the_code_says(lang: str, code: str) -> None:
 
 @pytest.mark.parametrize("lang", SENTENCES)
 def test_every_translation_says_what_its_sentence_puts_in(lang: str) -> None:
-    for sentence, translation in {**SENTENCES[lang], **PHRASES[lang], **STATES[lang]}.items():
+    for sentence, translation in known(lang).items():
         assert sorted(re.findall(PLACE, sentence)) == sorted(re.findall(PLACE, translation)), sentence
         assert sentence.isascii() and (not translation.isascii() or sentence in PHRASES[lang]), sentence
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..errors import InvalidRequest, JobFailed, NotAllowed, QueueExtError, UnexpectedState, invalid
+from ..errors import JobFailed, NotAllowed, QueueExtError, UnexpectedState, invalid, placed
 from ..models import FINISHED, State
 from ..store import Filter
 from ..views import Row
@@ -53,10 +53,8 @@ def _in_body(loc: list[Any]) -> list[Any]:
 
 async def _generate(request: Request, path: str, detach: bool, who: Caller) -> Response:
     body = await _body(request)
-    try:
+    with placed(_in_body):  # who knows only the WebUI's API has never heard of a payload
         job_id = (await work(who.queue.enqueue, who.owner, [{"task": TASKS[path], "payload": body}]))[0]
-    except InvalidRequest as error:  # who knows only the WebUI's API has never heard of a payload
-        raise InvalidRequest([{**fault, "loc": _in_body(fault["loc"])} for fault in error.errors]) from None
     row = await _wait(request, who, job_id, detach)
     if row is None:
         return Response(status_code=499)

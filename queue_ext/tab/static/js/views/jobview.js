@@ -162,8 +162,9 @@ export class JobView {
     const { job } = this;
     const paused = job.state === "enqueued" && this.store.lanes.get(job.queue)?.paused; // as its message says, with the reason
     const turn = WAITING.includes(job.state) && !paused ? when(job, this.store) : "";
-    // The sentence says the same as the turn, with its time as the server writes it; and it speaks of one's own job.
-    const said = (turn && job.state !== "enqueued") || (!job.mine && (turn || !WAITING.includes(job.state))) ? "" : job.message;
+    const told = turn && job.state !== "enqueued"; // the sentence says the same as the turn, with its time as the server writes it
+    const mine = job.mine || (WAITING.includes(job.state) && !turn); // else it speaks of one's own job
+    const said = mine && !told ? job.message : "";
     const took = job.started_at && job.finished_at ? t("job.took", { time: duration((new Date(job.finished_at) - new Date(job.started_at)) / 1000) }) : "";
     const ended = job.finished_at ? moment(job.finished_at) : "";
     const parts = [said, turn, ended, took, ...(job.result?.info?.captured?.notes || [])].filter(Boolean);
