@@ -69,17 +69,30 @@ class Media:
 
     def save(self, data: bytes) -> str:
         """Store bytes, once for each content; the SHA-256 in hex. Raises StorageUnavailable."""
+        return self._save(data, True)
+
+    def put(self, data: bytes) -> str:
+        """As ``save``, without waiting for the disk: what is there survives the death of the process, and that of the
+        machine when ``settle`` has returned."""
+        return self._save(data, False)
+
+    def settle(self, sha256: str) -> None:
+        """Raises StorageUnavailable."""
+        with storage_errors(), self.path(sha256).open("r+b") as file:
+            os.fsync(file.fileno())
+
+    def _save(self, data: bytes, settled: bool) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
         with storage_errors():
             if path.exists():
                 os.utime(path)
             else:
-                self._write(path, data)
+                self._write(path, data, settled)
         return sha256
 
-    def _write(self, path: Path, data: bytes) -> None:
-        """Whole or not at all, whenever the process or the machine dies."""
+    def _write(self, path: Path, data: bytes, settled: bool = True) -> None:
+        """Whole or not at all, whenever the process dies, or the machine if it is ``settled``."""
         try:
             handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         except FileNotFoundError:
@@ -88,8 +101,9 @@ class Media:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if settled:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

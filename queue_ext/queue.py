@@ -461,23 +461,51 @@ class JobQueue:
         """How long an attempt may run, seconds: the job's, its queue's, or the setting."""
         return first_given(job["timeout_s"], self._lane(job).get("timeout_s"), self.settings.timeout_s)
 
-    def finish(
-        self, job: Row, result: Result, claim_for: str | None = None, seconds: float | None = None
-    ) -> Row | None:
-        """The attempt succeeded. ``claim_for`` names the worker that goes on: its next job is claimed in the same
-        transaction and returned, unless none waits. ``seconds``: how long it ran, if that is worth learning
-        from. Raises LeaseLost, StorageUnavailable.
+    def finish(self, job: Row, result: Result, seconds: float | None = None) -> None:
+        """The attempt succeeded. ``seconds``: how long it ran, if that is worth learning from. Raises LeaseLost,
+        StorageUnavailable."""
+        pictures = self._keep(result.pictures)
+        self.store.succeed(job, pictures, _result_json(result), self._measured(seconds))
+
+    def finish_and_claim(
+        self, job: Row, result: Result, worker_id: str, seconds: float | None = None
+    ) -> "tuple[Row | None, Callable[[], None]]":
+        """``finish``, and ``claim`` in the same transaction, where the database can without waiting for the disk: the next
+        job, None where none waits, and what waits for the disk and then tells everybody of the end. That is to be called
+        once, from whatever thread. Both raise what ``finish`` raises.
         """
-        pictures, told = self._keep(result.pictures), _result_json(result)
-        here = machine(platform.node(), self.pipeline.name)
-        measured = None if seconds is None else Measured(here, seconds)
-        if claim_for is not None:
-            with contextlib.suppress(FilterFailed):  # which may be about the next job: this one ends by itself then
-                return self.store.succeed_and_claim(
-                    job, pictures, told, claim_for, self.settings.queues, self.settings.lease_s, measured
-                )
-        self.store.succeed(job, pictures, told, measured)
-        return None
+        settings, at_once = self.settings, self.store.db.settles_at_once
+        pictures = self._keep(result.pictures, settled=at_once)
+
+        def settle_pictures() -> None:
+            for picture in () if at_once else pictures:
+                self.media.settle(picture.sha256)
+
+        try:
+            following, settle_end = self.store.succeed_and_claim(
+                job,
+                pictures,
+                _result_json(result),
+                worker_id,
+                settings.queues,
+                settings.lease_s,
+                self._measured(seconds),
+            )
+        except FilterFailed:  # which may be about the next job: this one ends by itself then
+            settle_pictures()
+            self.finish(job, result, seconds)
+            return None, lambda: None
+
+        def settle() -> None:
+            try:
+                settle_pictures()
+            finally:
+                settle_end()
+
+        return following, settle
+
+    def _measured(self, seconds: float | None) -> Measured | None:
+        return None if seconds is None else Measured(machine(platform.node(), self.pipeline.name), seconds)
 
     def cancelled(self, job: Row, result: Result, reason: str) -> None:
         """The attempt was told to stop; what it made is kept. Raises LeaseLost, StorageUnavailable."""
@@ -520,11 +548,10 @@ class JobQueue:
         """A lane has changed: read them again."""
         self._lanes_until = 0.0
 
-    def _keep(self, pictures: Sequence[Picture]) -> list[FileRef]:
+    def _keep(self, pictures: Sequence[Picture], settled: bool = True) -> list[FileRef]:
+        keep = self.media.save if settled else self.media.put
         return [
-            FileRef(
-                self.media.save(p.data), _mime(p.data), len(p.data), p.width, p.height, p.seed, _storable(p.infotext)
-            )
+            FileRef(keep(p.data), _mime(p.data), len(p.data), p.width, p.height, p.seed, _storable(p.infotext))
             for p in pictures
         ]
 

@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Worker:
         self.id = new_id()
         self.running: Running | None = None
         self._next: Row | None = None  # claimed together with the end of the last job
+        self._behind = ThreadPoolExecutor(1, "queue-ext settles")  # waits for the disk while the next job runs
         self.trouble: str | None = None  # why nothing runs although something waits
         self.registered = False
         self._wake = threading.Event()
@@ -109,6 +111,7 @@ class Worker:
         running = self.running
         if work.is_alive() and running is not None:
             self._give_up(running)
+        self._behind.shutdown()
         self._ended.set()
         beat.join()
         self._unsubscribe()
@@ -343,12 +346,30 @@ class Worker:
             if outcome.interrupted:
                 queue.cancelled(job, outcome, outcome.interrupted)
             else:
-                claim_for = None if self._stopping.is_set() else self.id
-                self._next = queue.finish(job, outcome, claim_for, running.seconds)
+                self._finish(running, outcome)
         elif isinstance(outcome, ABSENT):
             queue.give_back(job, outcome.detail[:1000])
         else:
             queue.fail(job, outcome, final=isinstance(outcome, (RequestRefused, InvalidRequest)))
+
+    def _finish(self, running: Running, outcome: Result) -> None:
+        """It succeeded, and the next one begins: before the disk has taken that for good, since the pipeline would wait
+        for it."""
+        if self._stopping.is_set():
+            self._queue.finish(running.job, outcome, running.seconds)
+            return
+        self._next, settle = self._queue.finish_and_claim(running.job, outcome, self.id, running.seconds)
+        if self._next is None:
+            self._settled(settle)
+        else:
+            self._behind.submit(self._settled, settle)
+
+    @staticmethod
+    def _settled(settle: Callable[[], None]) -> None:
+        try:
+            settle()
+        except Exception as error:  # it is written and told of; only the death of the machine could take it back
+            log.warning("the end of a job is perhaps not on the disk yet: %s", error)
 
     def report(self, running: Running, progress: dict[str, Any], preview: bytes | None) -> None:
         """Pass on where the attempt stands."""

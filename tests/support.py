@@ -54,7 +54,9 @@ def finish(store: Store, row: Any) -> None:
 
 
 def finish_and_claim(store: Store, row: Any, worker: str = "w1", served: tuple[str, ...] = ()) -> Any:
-    return store.succeed_and_claim(row, [], "{}", worker, served, 60.0)
+    following, settle = store.succeed_and_claim(row, [], "{}", worker, served, 60.0)
+    settle()
+    return following
 
 
 class Again:

@@ -18,6 +18,8 @@ from .statistics import Statistics
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+Settle = Callable[[], None]
 
 CONFLICT_RETRIES = 12  # tries of a transaction that met another one
 
@@ -66,14 +68,26 @@ class StoreBase:
         self.on_commit: Callable[[Sequence[Row]], None] = lambda _events: None
 
     @contextmanager
-    def changing(self) -> Iterator[Change]:
-        """One transaction with its Change; what it collected is written at the end of the block."""
-        with self.db.write() as conn:
+    def changing(self, settled: bool = True) -> Iterator[Change]:
+        """One transaction with its Change; what it collected is written at the end of the block. Unless it is to be
+        ``settled``, it is told of, and on the disk for certain, when ``settle`` has returned."""
+        with self.db.write(settled) as conn:
             change = Change(conn, self.db, self.retention, self.filters)
             yield change
             self._release_children(change)
             change.flush()
         self._known_queues |= change.lanes
+        if settled:
+            self._announce(change)
+
+    def settle(self, change: Change) -> None:
+        """Wait until the disk has the change, and tell of it. Raises StorageUnavailable."""
+        try:
+            self.db.settle()
+        finally:
+            self._announce(change)
+
+    def _announce(self, change: Change) -> None:
         if change.events:
             self.on_commit(change.events)
 
@@ -106,15 +120,35 @@ def transactional(verb: "Callable[Concatenate[Any, Change, P], R]") -> "Callable
             with self.changing() as change:
                 return verb(self, change, *args, **kwargs)
 
-        with storage_errors():
-            try:
-                return once()
-            except DBAPIError as error:
-                if not is_conflict(error):
-                    raise
-            return _patient(once)
+        return _until_done(once)
 
     return run
+
+
+def unsettled(verb: "Callable[Concatenate[Any, Change, P], R]") -> "Callable[Concatenate[Any, P], tuple[R, Settle]]":
+    """As ``transactional``, without waiting for the disk, and telling nobody: what is returned beside the verb's own does
+    both. It is to be called once, from whatever thread, and raises StorageUnavailable."""
+
+    @functools.wraps(verb)
+    def run(self: StoreBase, *args: P.args, **kwargs: P.kwargs) -> "tuple[R, Settle]":
+        def once() -> "tuple[R, Settle]":
+            with self.changing(settled=False) as change:
+                found = verb(self, change, *args, **kwargs)
+            return found, functools.partial(self.settle, change)
+
+        return _until_done(once)
+
+    return run
+
+
+def _until_done(once: Callable[[], T]) -> T:
+    with storage_errors():
+        try:
+            return once()
+        except DBAPIError as error:
+            if not is_conflict(error):
+                raise
+        return _patient(once)
 
 
 _patient = Retrying(

@@ -189,8 +189,11 @@ class Change:
 
     def put(self, table: Table, row: Mapping[str, Any], changed: Callable[[Any], Mapping[str, Any]]) -> None:
         """Insert a row, or change the one with its primary key to ``changed(new row)``."""
-        names: Row = {name: bindparam(name) for name in row}
-        self.run(("put", table.name, *row), lambda: self._upsert(table, names, changed), row)
+
+        def build() -> Any:
+            return self._upsert(table, {name: bindparam(name) for name in row}, changed)
+
+        self.run(("put", table.name, *row), build, row)
 
     def insert_new(self, table: Table, row: Mapping[str, Any]) -> bool:
         """Insert a row unless its primary key is taken; whether it was new."""

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import MetaData, Table, create_engine, event
@@ -216,9 +216,11 @@ class Database:
             yield conn
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block, or rolled back by whatever leaves it."""
-        with self._turns, self.engine.connect() as conn:
+    def write(self, settled: bool = True) -> Iterator[Connection]:
+        """A transaction that is committed at the end of the block, or rolled back by whatever leaves it. Unless it is to
+        be ``settled``, SQLite does not wait for the disk: it survives the death of the process, and that of the machine
+        when ``settle`` has returned."""
+        with self._turns, self.engine.connect() as conn, nullcontext() if settled else self._unsettled(conn):
             if self.dialect == "sqlite":
                 self._begin(conn)
             try:
@@ -227,6 +229,34 @@ class Database:
             except BaseException:
                 conn.rollback()
                 raise
+
+    @contextmanager
+    def _unsettled(self, conn: Connection) -> Iterator[None]:
+        if self.settles_at_once:
+            yield
+            return
+        self.hot.execute(conn, "PRAGMA synchronous=NORMAL", [()])
+        try:
+            yield
+        finally:
+            self.hot.execute(conn, "PRAGMA synchronous=FULL", [()])
+
+    @property
+    def settles_at_once(self) -> bool:
+        """Whether this database waits for its disk at every commit, whatever it is asked for."""
+        return self.dialect != "sqlite"
+
+    def settle(self) -> None:
+        """Wait until the disk has what was committed. Raises StorageUnavailable."""
+        if self.settles_at_once:
+            return
+        try:
+            with open(f"{self.url.database}-wal", "r+b") as log_:  # where it is gone, the database has taken it in
+                os.fsync(log_.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageUnavailable(reason=f"the disk did not take the database: {error.strerror}") from error
 
     def _begin(self, conn: Connection) -> None:
         self._check_file()

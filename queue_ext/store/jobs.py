@@ -12,7 +12,7 @@ from .. import order
 from ..errors import IdempotencyKeyReused, InvalidRequest, JobNotFound, LeaseLost, LimitReached, UnexpectedState
 from ..ids import new_id
 from ..models import EXPIRING, FINISHED, WAITING, State, is_name
-from .base import transactional
+from .base import transactional, unsettled
 from .change import DAY, Change, Row
 from .family import Family
 
@@ -340,7 +340,7 @@ class JobVerbs(Family):
         """End an attempt well: pictures, result and state in one transaction. Raises LeaseLost."""
         self._succeed(change, job, pictures, result, measured)
 
-    @transactional
+    @unsettled
     def succeed_and_claim(
         self,
         change: Change,
@@ -352,7 +352,8 @@ class JobVerbs(Family):
         lease_s: float,
         measured: Measured | None = None,
     ) -> Row | None:
-        """``succeed``, and ``claim`` for ``worker_id`` in the same transaction: the pipeline waits for one commit less.
+        """``succeed``, and ``claim`` for ``worker_id`` in the same transaction: the pipeline waits for one commit less,
+        and for no disk.
 
         Those that the end of this job released are in line by then. Raises LeaseLost.
         """
