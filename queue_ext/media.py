@@ -77,8 +77,8 @@ class Media:
         return self._save(data, False)
 
     def settle(self, sha256: str) -> None:
-        """Raises StorageUnavailable."""
-        with storage_errors(), self.path(sha256).open("r+b") as file:
+        """Wait until the disk has what was ``put``, unless it was deleted again. Raises StorageUnavailable."""
+        with storage_errors(), contextlib.suppress(FileNotFoundError), self.path(sha256).open("r+b") as file:
             os.fsync(file.fileno())
 
     def _save(self, data: bytes, settled: bool) -> str:

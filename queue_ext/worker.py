@@ -368,8 +368,8 @@ class Worker:
     def _settled(settle: Callable[[], None]) -> None:
         try:
             settle()
-        except Exception as error:  # it is written and told of; only the death of the machine could take it back
-            log.warning("the end of a job is perhaps not on the disk yet: %s", error)
+        except Exception:  # it is written and told of; only the death of the machine could take it back now
+            log.warning("the end of a job is perhaps not on the disk yet", exc_info=True)
 
     def report(self, running: Running, progress: dict[str, Any], preview: bytes | None) -> None:
         """Pass on where the attempt stands."""

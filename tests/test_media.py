@@ -107,6 +107,20 @@ def test_the_same_content_is_stored_once(media: Media) -> None:
     assert len(files(media)) == 1
 
 
+def test_what_was_put_is_there_at_once_and_settled_when_it_is_asked_for(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    sha256 = media.put(png())
+    assert (media.read(sha256), files(media), synced) == (png(), [sha256], [])
+    media.settle(sha256)
+    assert len(synced) == 1 and media.save(png()) == sha256
+    media.path(sha256).unlink()
+    media.settle(sha256)  # somebody has deleted it meanwhile
+    assert media.save(png()) == sha256 and len(synced) == 2
+
+
 def test_many_who_save_the_same_at_once_leave_one_whole_file(media: Media) -> None:
     data = png(400, 400)
     threads = [threading.Thread(target=media.save, args=(data,)) for _ in range(8)]

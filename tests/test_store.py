@@ -1,5 +1,6 @@
 """The contract of the store, asked of every database: each verb, its refusals, and that nothing is ever half done."""
 
+import errno
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ from queue_ext.errors import (
     QueueIsPermanent,
     QueueNotEmpty,
     QueueNotFound,
+    StorageUnavailable,
     UnexpectedState,
 )
 from queue_ext.events import from_row
@@ -1119,6 +1121,53 @@ def test_events_of_one_owner_and_those_for_all_can_be_read_alone(store: Store) -
     store.put_queue("new", {})
     found = store.events_after(0, 100, "ann")
     assert [(event["kind"], event["job_id"]) for event in found] == [("queue", None), ("job", ann), ("queue", None)]
+
+
+def test_an_end_that_is_not_settled_yet_is_there_for_everybody_and_told_to_nobody(store: Store) -> None:
+    add(store)
+    following = add(store)
+    row = claim(store)
+    heard: list[Any] = []
+    store.on_commit = heard.extend
+    found, settle = store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+    assert (found["id"], store.job(row["id"])["state"], heard) == (following, "succeeded", [])
+    settle()
+    assert [json.loads(event["data"])["state"] for event in heard] == ["succeeded", "processing"]
+
+
+def test_only_what_need_not_be_settled_at_once_does_not_wait_for_the_disk(sqlite_store: Store) -> None:
+    def asked(conn: Any) -> int:
+        return conn.exec_driver_sql("PRAGMA synchronous").scalar_one()
+
+    db, full, normal = sqlite_store.db, 2, 1
+    for _ in range(2):
+        with db.write(settled=False) as conn:
+            assert asked(conn) == normal
+        with db.write() as conn:
+            assert asked(conn) == full
+        with pytest.raises(ZeroDivisionError), db.write(settled=False) as conn:
+            raise ZeroDivisionError
+    with db.read() as conn:
+        assert asked(conn) == full
+
+
+def test_a_log_that_is_gone_is_settled_and_one_that_cannot_be_is_said_to_be(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(sqlite_store)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    sqlite_store.db.settle()
+    assert len(synced) == 1
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageUnavailable, match="did not take the database: Input/output error"):
+        sqlite_store.db.settle()
+    sqlite_store.db.close()  # the last connection takes the log into the file and deletes it
+    sqlite_store.db.settle()
 
 
 def test_whoever_listens_hears_of_every_commit_that_left_an_event(store: Store) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from queue_ext import worker as module
 from queue_ext.errors import InvalidRequest, PipelineUnavailable, RequestRefused, StorageUnavailable
+from queue_ext.media import Media
 from queue_ext.pipelines import Picture, Progress, Result
 from queue_ext.store import Store
 from queue_ext.worker import is_dead
@@ -387,11 +388,11 @@ def test_an_end_that_was_committed_although_the_connection_broke_loses_no_job_cl
     succeed, gone = store.succeed_and_claim, []
 
     def unreliable(*args: Any) -> Any:
-        row = succeed(*args)
+        following, settle = succeed(*args)
         if not gone:
-            gone.append(row["id"])
+            gone.append(following["id"])
             raise StorageUnavailable(reason="the answer was lost")
-        return row
+        return following, settle
 
     monkeypatch.setattr(store, "succeed_and_claim", unreliable)
     store.put_queue("default", {"paused": True})
@@ -409,15 +410,15 @@ def test_a_job_claimed_with_the_end_of_the_last_is_given_back_when_it_is_time_to
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Workbench(store, tmp_path, FakePipeline())
-    finish, stopping = bench.queue.finish, threading.Event()
+    finish, stopping = bench.queue.finish_and_claim, threading.Event()
 
     def slow_finish(*args: Any) -> Any:
-        following = finish(*args)
+        found = finish(*args)
         stopping.set()
         until(bench.worker._stopping.is_set)
-        return following
+        return found
 
-    monkeypatch.setattr(bench.queue, "finish", slow_finish)
+    monkeypatch.setattr(bench.queue, "finish_and_claim", slow_finish)
     store.put_queue("default", {"paused": True})
     with bench:
         first, second = bench.add(), bench.add()
@@ -426,6 +427,76 @@ def test_a_job_claimed_with_the_end_of_the_last_is_given_back_when_it_is_time_to
     assert [bench.state(first), bench.state(second)] == ["succeeded", "enqueued"]
     assert store.job(second)["attempt"] == 0 and store.workers() == []
     assert_counted(store)
+
+
+def of_many(number: int) -> Any:
+    """A script that makes another picture every time, and lets go of the queue when it has made so many."""
+    made = iter(range(number))
+    return lambda *_args: Result((Picture(png(colour=f"#0000{next(made):02x}"), 64, 64),))
+
+
+def test_the_next_job_begins_before_the_disk_has_the_end_of_the_last_and_that_is_told_of_when_it_has(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes a kill between the two harmless: the end is committed by then, only the disk is waited for."""
+    disk, told = threading.Event(), []
+    settle = Media.settle
+    monkeypatch.setattr(Media, "settle", lambda *args: disk.wait(20) and settle(*args))
+    bench = Workbench(sqlite_store, tmp_path, FakePipeline(of_many(3)), poll_interval_s=60)
+    bench.bus.subscribe(lambda events: told.extend((e.job_id, e.data.get("state")) for e in events))
+    sqlite_store.put_queue("default", {"paused": True})
+    with bench:
+        ids = [bench.add() for _ in range(3)]
+        sqlite_store.put_queue("default", {"paused": False})
+        until(lambda: len(bench.pipeline.ran) == 3)
+        assert [bench.state(job_id) for job_id in ids[:2]] == ["succeeded", "succeeded"]
+        assert [len(bench.queue.pictures(job_id)) for job_id in ids[:2]] == [1, 1]
+        assert not [one for one in told if one[1] == "succeeded" and one[0] in ids[:2]]
+        disk.set()
+        until(lambda: [one[0] for one in told if one[1] == "succeeded"] == ids)
+
+
+def test_an_end_the_disk_does_not_take_is_told_of_and_the_queue_goes_on(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_args: Any) -> None:
+        raise StorageUnavailable(reason="the disk has an I/O error")
+
+    monkeypatch.setattr(Media, "settle", broken)
+    heard: list[str | None] = []
+    bench = Workbench(sqlite_store, tmp_path, FakePipeline(of_many(3)), poll_interval_s=60)
+    bench.bus.subscribe(lambda events: heard.extend(e.job_id for e in events if e.data.get("state") == "succeeded"))
+    sqlite_store.put_queue("default", {"paused": True})
+    with bench:
+        ids = [bench.add() for _ in range(3)]
+        sqlite_store.put_queue("default", {"paused": False})
+        until(lambda: heard == ids)
+    assert "perhaps not on the disk yet" in caplog.text and "the disk has an I/O error" in caplog.text
+
+
+def test_stopping_waits_until_the_disk_has_what_was_done(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+    asked, disk = threading.Event(), threading.Event()
+
+    def slow(_media: Media, sha256: str) -> None:
+        asked.set()
+        assert disk.wait(20)
+        settled.append(sha256)
+
+    monkeypatch.setattr(Media, "settle", slow)
+    gate = Gate()
+    scripts = iter([lambda *_args: pictures(), gate])
+    bench = Workbench(sqlite_store, tmp_path, FakePipeline(lambda *args: next(scripts)(*args)))
+    sqlite_store.put_queue("default", {"paused": True})
+    with bench:
+        first, second = bench.add(), bench.add()
+        sqlite_store.put_queue("default", {"paused": False})
+        assert asked.wait(20) and gate.started.wait(20)
+        threading.Timer(0.2, disk.set).start()
+    assert settled == [file["sha256"] for file in sqlite_store.files([first])[first]]
+    assert [bench.state(first), bench.state(second)] == ["succeeded", "enqueued"]
 
 
 def test_a_claim_goes_on_when_the_database_is_back(

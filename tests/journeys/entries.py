@@ -36,6 +36,17 @@ def counting(argv: "list[str]") -> int:
     return main(argv)
 
 
+def slow_disk(argv: "list[str]") -> int:
+    """A server whose disk takes nothing for good."""
+    import threading
+
+    from queue_ext.__main__ import main
+    from queue_ext.media import Media
+
+    Media.settle = lambda self, sha256: threading.Event().wait()
+    return main(argv)
+
+
 def read_only(argv: "list[str]") -> int:
     """A server whose database can only be read while the file SWITCH exists."""
     from queue_ext.__main__ import main

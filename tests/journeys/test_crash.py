@@ -1,5 +1,6 @@
 """Processes die, jobs do not: every accepted job has one result, and its history says what happened to it."""
 
+import io
 import random
 import signal
 import threading
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from queue_ext.models import State
 
 from .checks import check_counters, check_history, store_in
 from .conftest import Launch
-from .server import DEADLINE, LOOK, Server, tiny, until
+from .server import DEADLINE, LOOK, MAIN, Server, tiny, until
 
 JOBS = 200
 KILLS = 20
@@ -128,6 +130,26 @@ def test_a_stopped_server_puts_its_job_back_to_the_head_and_does_not_count_the_a
         assert job["attempt"] == 1
         lost += check_history(job)
     assert 1 <= lost["the process stopped"] <= STOPS and set(lost) == {"the process stopped"}
+    server.kill()
+    check_counters(store_in(server.folder))
+
+
+def test_ends_the_disk_has_not_taken_for_good_survive_a_kill_of_the_process(prepare: Launch) -> None:
+    server = prepare(env=STEP, entry="tests.journeys.entries:slow_disk").start()
+    server.post("/v1/queues/default/pause")
+    done, running = server.add_many(3, steps=1), server.add(steps=900)["id"]
+    server.post("/v1/queues/default/resume")
+    server.wait_state(running, "processing")
+    server.kill()
+    server.entry = MAIN
+    server.start()
+    until(lambda: server.job(running)["attempt"] == 2, "the one that ran begins again")
+    for job_id in done:
+        job = server.job(job_id)
+        assert (job["state"], job["attempt"]) == ("succeeded", 1) and not check_history(job)
+        [image] = job["result"]["images"]
+        picture = server.call("GET", image["url"].removeprefix("/queue-ext"))
+        Image.open(io.BytesIO(picture.content)).load()
     server.kill()
     check_counters(store_in(server.folder))
 
