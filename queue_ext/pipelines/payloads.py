@@ -365,15 +365,18 @@ def _kind(task: str, payload: dict[str, Any]) -> str:
     return "img2img" if task.startswith("ui:img2img") else "txt2img"
 
 
+def _checkpoint(payload: dict[str, Any]) -> Any:
+    settings = payload.get("override_settings")
+    return settings.get("sd_model_checkpoint") if isinstance(settings, dict) else payload.get("checkpoint")
+
+
 def summary(task: str, payload: dict[str, Any]) -> dict[str, Any]:
     """What a line of the list shows: ``prompt, width, height, steps, images, checkpoint``, with the WebUI's defaults.
 
     ``width`` and ``height`` (pixels of the output) are null where they follow from the picture that is upscaled.
     """
-    settings = payload.get("override_settings")
-    checkpoint = settings.get("sd_model_checkpoint") if isinstance(settings, dict) else payload.get("checkpoint")
     prompt = payload.get("prompt")
-    what = {"prompt": prompt if isinstance(prompt, str) else "", "checkpoint": checkpoint}
+    what = {"prompt": prompt if isinstance(prompt, str) else "", "checkpoint": _checkpoint(payload)}
     task = _kind(task, payload)
     if task == "extras":
         width, height = _extras_size(payload) or (None, None)
@@ -388,7 +391,7 @@ def effort(task: str, payload: dict[str, Any]) -> dict[str, Any]:
 
     An upscaled picture whose size is not known here counts as coming from 512×512.
     """
-    kind, named = _kind(task, payload), summary(task, payload)["checkpoint"]
+    kind, named = _kind(task, payload), _checkpoint(payload)
     checkpoint = named if isinstance(named, str) else None
     if kind == "extras":
         width, height = _extras_size(payload) or (int(512 * _amount(payload, "upscaling_resize", 2.0)),) * 2
