@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Worker:
         self.running: Running | None = None
         self._next: Row | None = None  # claimed together with the end of the last job
         self._behind = ThreadPoolExecutor(1, "queue-ext settles")  # waits for the disk while the next job runs
+        self._settling: Future[None] | None = None
         self.trouble: str | None = None  # why nothing runs although something waits
         self.registered = False
         self._wake = threading.Event()
@@ -354,7 +355,9 @@ class Worker:
 
     def _finish(self, running: Running, outcome: Result) -> None:
         """It succeeded, and the next one begins: before the disk has taken that for good, since the pipeline would wait
-        for it."""
+        for it. Of no more than one end the disk may still know nothing."""
+        if self._settling is not None:
+            self._settling.result()
         if self._stopping.is_set():
             self._queue.finish(running.job, outcome, running.seconds)
             return
@@ -362,7 +365,7 @@ class Worker:
         if self._next is None:
             self._settled(settle)
         else:
-            self._behind.submit(self._settled, settle)
+            self._settling = self._behind.submit(self._settled, settle)
 
     @staticmethod
     def _settled(settle: Callable[[], None]) -> None:

@@ -448,12 +448,27 @@ def test_the_next_job_begins_before_the_disk_has_the_end_of_the_last_and_that_is
     with bench:
         ids = [bench.add() for _ in range(3)]
         sqlite_store.put_queue("default", {"paused": False})
-        until(lambda: len(bench.pipeline.ran) == 3)
-        assert [bench.state(job_id) for job_id in ids[:2]] == ["succeeded", "succeeded"]
-        assert [len(bench.queue.pictures(job_id)) for job_id in ids[:2]] == [1, 1]
-        assert not [one for one in told if one[1] == "succeeded" and one[0] in ids[:2]]
+        until(lambda: len(bench.pipeline.ran) == 2)
+        assert [bench.state(job_id) for job_id in ids] == ["succeeded", "processing", "enqueued"]
+        assert len(bench.queue.pictures(ids[0])) == 1 and "succeeded" not in [state for _, state in told]
         disk.set()
         until(lambda: [one[0] for one in told if one[1] == "succeeded"] == ids)
+
+
+def test_of_no_more_than_one_end_the_disk_may_still_know_nothing(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+    before: list[int] = []
+    succeed = sqlite_store.succeed_and_claim
+    monkeypatch.setattr(Media, "settle", lambda _media, sha256: settled.append(sha256))
+    monkeypatch.setattr(sqlite_store, "succeed_and_claim", lambda *args: before.append(len(settled)) or succeed(*args))
+    sqlite_store.put_queue("default", {"paused": True})
+    with Workbench(sqlite_store, tmp_path, FakePipeline(of_many(5))) as bench:
+        last = [bench.add() for _ in range(5)][-1]
+        sqlite_store.put_queue("default", {"paused": False})
+        bench.becomes(last, "succeeded")
+    assert (before, len(settled)) == ([0, 1, 2, 3, 4], 5)
 
 
 def test_an_end_the_disk_does_not_take_is_told_of_and_the_queue_goes_on(

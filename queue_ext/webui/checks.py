@@ -21,11 +21,21 @@ FOR_HIRES = {"Use same checkpoint"}
 
 def check(task: str, payload: dict[str, Any]) -> None:
     """Raises InvalidRequest with all faults of a txt2img, img2img or extras payload."""
-    found = list(_extras(payload) if task == "extras" else _generation(task, payload))
+    found = _name_faults(task, payload)
     known = {tuple(fault["loc"]) for fault in found}
     found += [fault for fault in _types(task, payload) if tuple(fault["loc"]) not in known]
     if found:
         raise InvalidRequest(found)
+
+
+def check_names(task: str, payload: dict[str, Any]) -> None:
+    """What may have become wrong while a job waited. Raises InvalidRequest."""
+    if found := _name_faults(task, payload):
+        raise InvalidRequest(found)
+
+
+def _name_faults(task: str, payload: dict[str, Any]) -> list[Fault]:
+    return list(_extras(payload) if task == "extras" else _generation(task, payload))
 
 
 def _types(task: str, payload: dict[str, Any]) -> list[Fault]:

@@ -108,7 +108,9 @@ def has_main_thread() -> bool:
 class Errand:
     """Something the host's own thread is to do, and what came of it."""
 
+    before: Callable[[], None]
     work: Callable[[], Any]
+    after: Callable[[], None]
     done: threading.Event = field(default_factory=threading.Event)
     value: Any = None
     error: BaseException | None = None
@@ -120,15 +122,18 @@ _gate = threading.Lock()
 _lingers = False  # whether the main thread looks into the inbox
 
 
-def in_main_thread(work: Callable[[], T]) -> T:
+def in_main_thread(
+    work: Callable[[], T], before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+) -> T:
     """Have the host's own thread call ``work``, and wait until it is done; what it returns or raises.
 
+    ``before`` and, where that has returned, ``after`` are called around it in the same thread.
     Not ``run_and_wait_result``: that looks only every 10 ms whether it is done, and swallows what was raised.
     """
     global _lingers
     main = optional("modules_forge.main_thread")
     _put_down(main)
-    errand = Errand(work)
+    errand = Errand(before, work, after)
     with _gate:
         _inbox.put(errand)
         if not _lingers:
@@ -162,7 +167,11 @@ def _work_off() -> None:
                     return
             continue
         try:
-            errand.value = errand.work()
+            errand.before()
+            try:
+                errand.value = errand.work()
+            finally:
+                errand.after()
         except BaseException as error:
             errand.error = error
         errand.done.set()

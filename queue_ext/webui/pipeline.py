@@ -71,8 +71,10 @@ class WebUIPipeline:
 
     def run(self, request: Request, on_progress: Callable[[Progress], None], cancelled: Cancellation) -> Result:
         """Make the pictures when it is our turn. Raises what the Protocol says, OutOfMemory, ModelNotLoaded."""
-        if self.captured is None or not request.task.startswith("ui:"):
-            self.check(request.task, request.payload)  # the host's lists may have changed while the job waited
+        if not request.task.startswith("ui:"):
+            checks.check_names(request.task, request.payload)  # the types are what they were at the door
+        elif self.captured is None:
+            self.check(request.task, request.payload)
         try:
             return self._with_memory(request, on_progress, cancelled)
         except Stopped:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import QueueExtError
@@ -200,23 +201,24 @@ class HostRun:
         ``task_id`` is for functions that leave ``state.begin`` and the progress bar to their caller, as a button's do.
         Raises Stopped when the attempt was told to stop before the function began.
         """
-
-        def attempt() -> T:
-            try:
-                if self.cancelled.is_set():
-                    raise Stopped
-                if task_id is None:
-                    return function(*args, **kwargs)
-                with shown_as(task_id):
-                    return function(*args, **kwargs)
-            finally:
-                self.look()  # before anybody clears the host's flags
-
+        work = partial(function, *args, **kwargs)  # no frame of ours: scripts of a host look at every one of the stack
+        if task_id is not None:
+            work = partial(_shown, task_id, work)
         self._watcher.watch(self)
         try:
-            return host.in_main_thread(attempt) if hop and host.has_main_thread() else attempt()
+            if hop and host.has_main_thread():
+                return host.in_main_thread(work, self._require_wanted, self.look)
+            self._require_wanted()
+            try:
+                return work()
+            finally:
+                self.look()  # before anybody clears the host's flags
         finally:
             self._watcher.leave()
+
+    def _require_wanted(self) -> None:
+        if self.cancelled.is_set():
+            raise Stopped
 
     # --- what the watcher does ---------------------------------------------------------------------------------------
 
@@ -347,6 +349,11 @@ def shown_as(task_id: str) -> Any:
     finally:
         progress.finish_task(task_id)
         state.end()
+
+
+def _shown(task_id: str, work: Callable[[], T]) -> T:
+    with shown_as(task_id):
+        return work()
 
 
 def forget_task(task_id: str) -> None:
