@@ -1,11 +1,13 @@
 """One attempt inside a host, on a stand-in of AUTOMATIC1111 and of Forge."""
 
 import importlib
+import inspect
 import sys
 import threading
 import time
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,25 @@ def test_the_model_is_used_in_the_thread_the_host_needs(host: StandIn) -> None:
     else:
         assert set(host.api.threads) == {"the host's main thread"}
         assert len(host.main.finished_list) <= 1  # nothing is piled up
+
+
+def test_a_picture_is_called_from_one_frame_of_ours_in_the_thread_of_the_host(
+    host: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts of Forge describe every frame of the stack twice a picture."""
+    if host.main is None:
+        pytest.skip("this host runs its model in any thread")
+    ours: list[list[str]] = []
+    package = Path(door.__file__).parents[1]
+    make = type(host.api).text2imgapi
+
+    def text2imgapi(api: Any, txt2imgreq: Any) -> Any:
+        ours.append([frame.function for frame in inspect.stack() if package in Path(frame.filename).parents])
+        return make(api, txt2imgreq)
+
+    monkeypatch.setattr(type(host.api), "text2imgapi", text2imgapi)
+    assert Attempt(host, SMALL).ended().error is None
+    assert ours == [["_work_off"]]
 
 
 def test_what_the_host_asks_of_its_thread_is_done_while_jobs_follow_each_other(
