@@ -475,7 +475,8 @@ class JobQueue:
         once, from whatever thread. Both raise what ``finish`` raises.
         """
         settings, at_once = self.settings, self.store.db.settles_at_once
-        pictures = self._keep(result.pictures, settled=at_once)
+        pictures, told = self._keep(result.pictures, settled=at_once), _result_json(result)
+        measured = self._measured(seconds)
 
         def settle_pictures() -> None:
             for picture in () if at_once else pictures:
@@ -483,17 +484,11 @@ class JobQueue:
 
         try:
             following, settle_end = self.store.succeed_and_claim(
-                job,
-                pictures,
-                _result_json(result),
-                worker_id,
-                settings.queues,
-                settings.lease_s,
-                self._measured(seconds),
+                job, pictures, told, worker_id, settings.queues, settings.lease_s, measured
             )
         except FilterFailed:  # which may be about the next job: this one ends by itself then
             settle_pictures()
-            self.finish(job, result, seconds)
+            self.store.succeed(job, pictures, told, measured)
             return None, lambda: None
 
         def settle() -> None:

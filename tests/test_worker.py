@@ -430,7 +430,7 @@ def test_a_job_claimed_with_the_end_of_the_last_is_given_back_when_it_is_time_to
 
 
 def of_many(number: int) -> Any:
-    """A script that makes another picture every time, and lets go of the queue when it has made so many."""
+    """A script that makes another picture every time, so many times."""
     made = iter(range(number))
     return lambda *_args: Result((Picture(png(colour=f"#0000{next(made):02x}"), 64, 64),))
 
