@@ -156,21 +156,63 @@ def test_somebody_elses_turn_counts_as_busy_and_ours_does_not(host: StandIn) -> 
     attempt.ended()
 
 
-def test_whoever_waits_gets_the_pipeline_between_two_jobs(host: StandIn) -> None:
-    taken: list[float] = []
+def test_whoever_waits_gets_the_pipeline_between_two_jobs_however_slowly_they_wake_up(
+    host: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
 
     def click() -> None:
         with host.lock:
-            taken.append(time.monotonic())
+            taken.append(len(host.api.threads))  # jobs begun so far
 
-    first = Attempt(host, {**SMALL, "steps": 20})
+    threads = [threading.Thread(target=click) for _ in range(2)]
+    wait = threading.Event.wait
+
+    def wait_and_wake_up_late(event: threading.Event, timeout: float | None = None) -> bool:
+        called = wait(event, timeout)
+        if threading.current_thread() in threads:
+            time.sleep(0.1)
+        return called
+
+    first = Attempt(host, LONG)
     begun(host)
-    thread = threading.Thread(target=click)
-    thread.start()
-    until(lambda: host.lock._pending_threads)
+    monkeypatch.setattr(threading.Event, "wait", wait_and_wake_up_late)
+    for thread in threads:
+        thread.start()
+    until(lambda: len(host.lock._pending_threads) == 2)
+    first.cancelled.cancel()
     first.ended()
-    Attempt(host, {**SMALL, "steps": 20}).ended()
-    assert taken and time.monotonic() - taken[0] > 0.15  # before the second job, not behind it
+    Attempt(host, SMALL, first.pipeline).ended()
+    assert taken == [1, 1] and len(host.api.threads) == 2
+
+
+def test_who_was_called_to_the_pipeline_and_never_comes_holds_up_one_job_for_some_seconds(
+    host: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from queue_ext.webui import running
+
+    monkeypatch.setattr(running, "YIELD", 0.1)
+    gone = threading.Event()  # as a debugger, or the frames of an error, would keep it
+    first = Attempt(host, LONG)
+    begun(host)
+    host.lock._pending_threads.append(gone)
+    first.cancelled.cancel()
+    first.ended()
+    assert Attempt(host, SMALL, first.pipeline).ended().error is None
+    assert gone.is_set() and not running.Turn._before_us
+
+
+def test_a_job_cancelled_while_others_go_first_does_not_begin(host: StandIn) -> None:
+    gone = threading.Event()
+    first = Attempt(host, LONG)
+    begun(host)
+    host.lock._pending_threads.append(gone)
+    first.cancelled.cancel()
+    first.ended()
+    second = Attempt(host, SMALL, first.pipeline)
+    second.cancelled.cancel()
+    assert second.ended().result == Result() and len(host.api.threads) == 1
+    del gone
 
 
 def test_cancelling_keeps_what_is_finished_and_nothing_half_made(host: StandIn) -> None:

@@ -9,9 +9,10 @@ import io
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..errors import QueueExtError
 from ..pipelines import Cancellation, Progress
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOOK = 0.05  # seconds between two looks at what the host is doing
 FIRST_LOOK = 0.2  # seconds until the first: a look takes the interpreter from the picture, which may be done by then
-YIELD = 0.02  # seconds somebody who waits for the pipeline gets to take it
+YIELD = 5.0  # seconds after which whoever was called to the pipeline and has not taken it is not coming
 PREVIEW_SIDE = 512  # pixels: the longer side of a preview
 PREVIEW_QUALITY = 80
 OUT_OF_MEMORY = (
@@ -55,7 +56,7 @@ class Turn:
     """Holds the host's ``queue_lock``. The lock knows no owner, so that a thread may wait for it in our stead."""
 
     held_by_us = False  # one worker a process: it is enough to know that it is us
-    _somebody_waited = False
+    _before_us: ClassVar["weakref.WeakSet[threading.Event]"] = weakref.WeakSet()  # its line when we gave the lock
 
     def __init__(self, cancelled: Cancellation) -> None:
         self._cancelled = cancelled
@@ -63,7 +64,7 @@ class Turn:
 
     def take(self) -> None:
         """Wait in the host's line. Raises Stopped."""
-        if Turn._somebody_waited:
+        if Turn._before_us:
             self._let_others_first()
         if not self._lock.acquire(blocking=False):
             self._wait_in_line()
@@ -71,15 +72,19 @@ class Turn:
 
     def give(self) -> None:
         Turn.held_by_us = False
-        Turn._somebody_waited = bool(getattr(self._lock, "_pending_threads", ()))
+        Turn._before_us.update(list(getattr(self._lock, "_pending_threads", ())))
         self._lock.release()
 
     def _let_others_first(self) -> None:
-        """Whoever was woken up when we gave it back has not taken it yet, and the lock would let us overtake them."""
+        """The lock takes whom it calls out of its line, and lets us overtake them until they have woken up, which on a
+        busy machine takes its time. The event each waits with lives until their ``acquire`` returns."""
         until = time.monotonic() + YIELD
-        while not is_locked(self._lock) and time.monotonic() < until:
+        while Turn._before_us and not is_locked(self._lock):
+            if self._cancelled.is_set():
+                raise Stopped
+            if time.monotonic() > until:
+                Turn._before_us.clear()
             time.sleep(0.001)
-        Turn._somebody_waited = False
 
     def _wait_in_line(self) -> None:
         """The lock knows no time-out: a thread waits, and gives it back when nobody wants it any more."""

@@ -62,6 +62,10 @@ def test_the_host_calls_in_the_order_and_threads_the_extension_expects(host: Hos
     assert tabs["has_handler"] is False  # the root of the tab is not in any context any more
 
 
+def test_who_waits_for_the_lock_is_seen_until_they_have_it(host: Host) -> None:
+    assert host.facts()["line"] == {"while_waiting": True, "when_taken": False}
+
+
 def test_the_page_has_the_elements_the_extension_looks_for(host: Host) -> None:
     assert not set(contract.ELEM_IDS) - set(host.facts()["elem_ids"])
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import gradio as gr
@@ -86,11 +87,28 @@ def facts(demo, app):
     found = {"names": {name: described(name) for name in CONTRACT["NAMES"]}, "gradio": gr.__version__}
     found["routes"] = sorted({getattr(route, "path", "") for route in app.routes})
     found["option_names"] = list(shared.opts.data_labels)
+    found["line"] = line_of_the_lock()
     if demo is not None:
         found["elem_ids"] = sorted({block.elem_id for block in demo.blocks.values() if getattr(block, "elem_id", None)})
         found["buttons"] = {tab: handlers(demo, tab) for tab in CONTRACT["BUTTONS"]}
         found["scripts"] = {task: script_table(getattr(scripts, f"scripts_{task}")) for task in ("txt2img", "img2img")}
     return found
+
+
+def line_of_the_lock():
+    """Whether who waits for a lock such as ``queue_lock`` is in its line, and the event of theirs there until they have it."""
+    lock = type(call_queue.queue_lock)()
+    lock.acquire()
+    waiter = threading.Thread(target=lock.acquire, daemon=True)
+    waiter.start()
+    until = time.monotonic() + 20
+    while not lock._pending_threads and time.monotonic() < until:
+        time.sleep(0.001)
+    (event,) = [weakref.ref(entry) for entry in lock._pending_threads]
+    waits = event() is not None
+    lock.release()
+    waiter.join(20)
+    return {"while_waiting": waits, "when_taken": event() is not None}
 
 
 def described(name):
