@@ -597,6 +597,15 @@ def test_what_is_somebody_else_s_is_not_called_one_s_own(opened: Callable[..., A
     job.get_by_text("by anonymous").first.wait_for()
     assert "Your job" not in job.inner_text()
     page.keyboard.press("Escape")
+    server.post("queues/default/pause", {"reason": ""})
+    try:
+        server.post("jobs", {"task": "txt2img", "payload": {**payload, "prompt": "waiting of another"}})
+        _row(page, "waiting of another").locator(".q-prompt").click()
+        job.get_by_text("is paused").wait_for()
+        assert "your" not in job.inner_text().lower().split()
+        page.keyboard.press("Escape")
+    finally:
+        server.post("queues/default/resume", {})
     _submit(page, "my own", steps=1)
     page.locator(".q-tile button[title='my own']").first.click()
     job.get_by_text("Your job is done.").wait_for()
