@@ -4,7 +4,8 @@
 
 Jobs and calls are measured with the WebUI on one core and this program on the others, unless ``--all-cores`` is given:
 on two, one and the same picture takes a fifth longer in one round than in the next, and what is to be measured is a
-thirtieth. Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind
+thirtieth. For the same reason jobs and calls are compared in several starts of the WebUI: where a start happens to put
+its threads' memory makes pictures of the one or of the other a twentieth quicker until it ends. Starts are what the line "Startup time" in the log says, without the import of PyTorch. A job's delay behind
 an API call is the time from the call's answer to the job's end, less what such a job takes when it is submitted after
 such a call has ended: a host has kept what it made of the prompt for another number of steps, and the first picture
 after it takes longer.
@@ -13,7 +14,6 @@ after it takes longer.
 import argparse
 import http.client
 import json
-import math
 import re
 import shlex
 import statistics
@@ -32,7 +32,7 @@ import psutil
 from bench.table import Figure, show
 from tests.hosts.conftest import ROOT, WebUI
 
-STARTS, ROUNDS, JOBS, DELAYS = 3, 16, 50, 20
+STARTS, JOB_STARTS, ROUNDS, JOBS, DELAYS = 3, 6, 6, 50, 20
 ONE_STEP: dict[str, Any] = {"prompt": "a cat", "width": 64, "height": 64, "steps": 1, "sampler_name": "Euler"}
 LONGER = {**ONE_STEP, "steps": 25}
 
@@ -41,12 +41,16 @@ def main() -> list[Figure]:
     arguments = _arguments()
     name = "Forge" if (Path(arguments.webui_dir) / "modules_forge").is_dir() else "AUTOMATIC1111"
     figures = [] if arguments.no_starts else [*_starts(arguments, name), _installer(arguments, name)]
-    with started(arguments, True, arguments.all_cores) as webui:
-        for _ in range(3):
-            post(webui, "/sdapi/v1/txt2img", ONE_STEP)
-            finished(webui, webui.enqueue(ONE_STEP))
-        figures += [_jobs_beside_calls(webui, name), _behind_a_call(webui, name), _when_empty(webui, name)]
-    return figures
+    rounds, delays = [], []
+    for number in range(JOB_STARTS):
+        with started(arguments, True, arguments.all_cores) as webui:
+            for _ in range(3):
+                post(webui, "/sdapi/v1/txt2img", ONE_STEP)
+                finished(webui, webui.enqueue(ONE_STEP))
+            rounds.append([_round(webui, each) for each in range(ROUNDS)])
+            if number == 0:
+                delays = [_behind_a_call(webui, name), _when_empty(webui, name)]
+    return [*figures, _jobs_beside_calls(rounds, name), *delays]
 
 
 def _arguments() -> argparse.Namespace:
@@ -118,20 +122,22 @@ def _installer(arguments: argparse.Namespace, name: str) -> Figure:
     return Figure(f"{name}: install.py with all there", f"{statistics.median(times):.2f} s", "", "", "< 0.3 s")
 
 
-def _jobs_beside_calls(webui: WebUI, name: str) -> Figure:
-    ratios, ours, theirs, quickest = [], [], [], math.inf
-    for number in range(ROUNDS):
-        calls = _calls(webui, number)
-        jobs = _jobs(webui, number, calls)
-        again = _calls(webui, number)
-        theirs.append((calls + again) / 2)
-        ours.append(jobs)
-        ratios.append(jobs / theirs[-1])
-        quickest = min(quickest, calls, again)
-    best = f"the quickest round of each {min(ours) / quickest:.3f}"
-    verdict = f"{statistics.median(ratios):.3f} times ({min(ratios):.3f} to {max(ratios):.3f}; {best})"
+def _jobs_beside_calls(starts: list[list[tuple[float, float]]], name: str) -> Figure:
+    """Of rounds as ``_round`` gives them, a list for each start."""
+    ours, theirs = zip(*(each for start in starts for each in start), strict=True)
+    ratios = [[jobs / calls for jobs, calls in start] for start in starts]
+    each = ", ".join(f"{statistics.median(start):.3f}" for start in ratios)
+    every = [ratio for start in ratios for ratio in start]
+    verdict = f"{statistics.median(every):.3f} times (by start {each}; rounds {min(every):.3f} to {max(every):.3f})"
     beside = f"{statistics.median(theirs):.2f} s as API calls"
     return Figure(f"{name}: {JOBS} one-step jobs", f"{statistics.median(ours):.2f} s", beside, verdict, "≤ 1.03 times")
+
+
+def _round(webui: WebUI, number: int) -> tuple[float, float]:
+    """Seconds of jobs, and of calls, half of them before and half after, so that a machine that slows down is fair."""
+    calls = _calls(webui, number)
+    jobs = _jobs(webui, number, calls)
+    return jobs, (calls + _calls(webui, number)) / 2
 
 
 def _calls(webui: WebUI, number: int) -> float:

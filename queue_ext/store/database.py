@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import MetaData, Table, create_engine, event
@@ -201,6 +201,8 @@ class Database:
         self.dialect = self.url.get_backend_name()
         self.tables = Tables(prefix)
         self.engine = _engine(self.url, self.dialect)
+        # for what need not be settled at once: to switch a connection there and back would cost two statements
+        self._hasty = self.engine if self.settles_at_once else _sqlite_engine(self.url, "NORMAL")
         self.hot = Hot(self.engine.dialect)
         self._turns = FairLock() if self.dialect == "sqlite" else NoLock()
         self._file: tuple[int, int] | None = None  # device and inode of the SQLite file
@@ -220,7 +222,7 @@ class Database:
         """A transaction that is committed at the end of the block, or rolled back by whatever leaves it. Unless it is to
         be ``settled``, SQLite does not wait for the disk: it survives the death of the process, and that of the machine
         when ``settle`` has returned."""
-        with self._turns, self.engine.connect() as conn, nullcontext() if settled else self._unsettled(conn):
+        with self._turns, (self.engine if settled else self._hasty).connect() as conn:
             if self.dialect == "sqlite":
                 self._begin(conn)
             try:
@@ -229,17 +231,6 @@ class Database:
             except BaseException:
                 conn.rollback()
                 raise
-
-    @contextmanager
-    def _unsettled(self, conn: Connection) -> Iterator[None]:
-        if self.settles_at_once:
-            yield
-            return
-        self.hot.execute(conn, "PRAGMA synchronous=NORMAL", [()])
-        try:
-            yield
-        finally:
-            self.hot.execute(conn, "PRAGMA synchronous=FULL", [()])
 
     @property
     def settles_at_once(self) -> bool:
@@ -278,12 +269,13 @@ class Database:
             raise StorageUnavailable(reason="the database file is missing") from None
         if self._file not in (None, (found.st_dev, found.st_ino)):
             self._file = None
-            self.engine.dispose()  # the next transaction opens the file that lies there now
+            self.close()  # the next transaction opens the file that lies there now
             raise StorageUnavailable(reason="the database file was replaced")
         self._file = (found.st_dev, found.st_ino)
 
     def close(self) -> None:
         self.engine.dispose()
+        self._hasty.dispose()
 
 
 @contextmanager
@@ -316,7 +308,7 @@ def _with_driver(url: str) -> URL:
 def _engine(url: URL, dialect: str) -> Engine:
     try:
         if dialect == "sqlite":
-            return _sqlite_engine(url)
+            return _sqlite_engine(url, "FULL")
         return create_engine(
             url,
             pool_pre_ping=True,
@@ -333,7 +325,8 @@ def _engine(url: URL, dialect: str) -> Engine:
         ) from error
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, synchronous: str) -> Engine:
+    """``synchronous``: FULL waits for the disk at every commit, NORMAL only where the log is taken into the database."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -346,7 +339,7 @@ def _sqlite_engine(url: URL) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA cache_size=-16000")
         cursor.close()
 

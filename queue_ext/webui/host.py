@@ -27,7 +27,8 @@ _absent: set[str] = set()  # optional modules that this host was found not to ha
 
 def module(name: str) -> Any:
     """``modules.<name>`` of the host. Raises ImportError."""
-    return importlib.import_module(f"modules.{name}")
+    name = f"modules.{name}"
+    return sys.modules.get(name) or importlib.import_module(name)  # the import system looks at more than that
 
 
 def optional(name: str) -> Any:
@@ -35,7 +36,7 @@ def optional(name: str) -> Any:
     if name in _absent:  # to look for it again costs every job a millisecond
         return sys.modules.get(name)
     try:
-        return importlib.import_module(name)
+        return sys.modules.get(name) or importlib.import_module(name)
     except ImportError:
         _absent.add(name)
         return None
