@@ -9,11 +9,11 @@ import io
 import logging
 import os
 import re
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -93,21 +93,24 @@ class Media:
 
     def _write(self, path: Path, data: bytes, settled: bool = True) -> None:
         """Whole or not at all, whenever the process dies, or the machine if it is ``settled``."""
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        except FileNotFoundError:
-            self._make_folders(path.parent)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
+            with self._created(part) as file:
                 file.write(data)
                 if settled:
                     file.flush()
                     os.fsync(file.fileno())
-            os.replace(name, path)
+            os.replace(part, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
+
+    def _created(self, path: Path) -> BinaryIO:
+        try:
+            return path.open("xb")
+        except FileNotFoundError:
+            self._make_folders(path.parent)
+            return path.open("xb")
 
     def _make_folders(self, wanted: Path) -> None:
         """The folder itself is made at start only: where it has gone, its pictures have, and may come back with it."""

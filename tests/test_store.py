@@ -1,10 +1,14 @@
 """The contract of the store, asked of every database: each verb, its refusals, and that nothing is ever half done."""
 
+import contextlib
 import errno
 import json
+import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1149,6 +1153,27 @@ def test_only_what_need_not_be_settled_at_once_does_not_wait_for_the_disk(sqlite
             raise ZeroDivisionError
     with db.read() as conn:
         assert asked(conn) == full
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody move a file that is open")
+def test_no_end_is_written_into_a_file_that_was_replaced(sqlite_store: Store, tmp_path: Path) -> None:
+    add(sqlite_store)
+    second = add(sqlite_store)
+    row, settle = sqlite_store.succeed_and_claim(claim(sqlite_store), [], "{}", "w1", (), 60.0)
+    settle()
+    whole = sqlite3.connect(tmp_path / "copy.sqlite3")
+    with contextlib.closing(sqlite3.connect(tmp_path / "queue.sqlite3")) as old:
+        old.backup(whole)
+    whole.close()
+    for name in ("queue.sqlite3", "queue.sqlite3-wal", "queue.sqlite3-shm"):
+        (tmp_path / name).rename(tmp_path / f"old-{name}")
+    (tmp_path / "copy.sqlite3").rename(tmp_path / "queue.sqlite3")
+    with pytest.raises(StorageUnavailable, match="was replaced"):
+        sqlite_store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+    _, settle = sqlite_store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+    settle()
+    with contextlib.closing(sqlite3.connect(tmp_path / "queue.sqlite3")) as new:
+        assert new.execute("select state from queue_job where id = ?", [second]).fetchone() == ("succeeded",)
 
 
 def test_a_log_that_is_gone_is_settled_and_one_that_cannot_be_is_said_to_be(

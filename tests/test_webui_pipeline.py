@@ -1,7 +1,9 @@
 """One attempt inside a host, on a stand-in of AUTOMATIC1111 and of Forge."""
 
+import base64
 import importlib
 import inspect
+import io
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
+from PIL import Image
 
 from queue_ext.errors import InvalidRequest, RequestRefused
 from queue_ext.pipelines import Cancellation, Progress, Request, Result
@@ -75,6 +78,16 @@ def test_a_payload_runs_as_the_api_runs_it(host: StandIn) -> None:
     assert attempt.result.pictures[0].data.startswith(b"\x89PNG") and attempt.result.pictures[0].infotext == "text"
     assert attempt.result.parameters["force_task_id"] is None
     assert not host.lock._lock.locked()
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_is_as_large_as_its_file_says(host: StandIn, format_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (48, 16)).save(file, format_)
+    answer = {"images": [base64.b64encode(file.getvalue()).decode()], "parameters": {}, "info": "{}"}
+    monkeypatch.setattr(type(host.api), "text2imgapi", lambda _api, _request: types.SimpleNamespace(**answer))
+    [picture] = Attempt(host, SMALL).ended().result.pictures
+    assert (picture.width, picture.height, picture.data) == (48, 16, file.getvalue())
 
 
 def test_the_model_is_used_in_the_thread_the_host_needs(host: StandIn) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import MetaData, Table, create_engine, event
@@ -201,8 +201,7 @@ class Database:
         self.dialect = self.url.get_backend_name()
         self.tables = Tables(prefix)
         self.engine = _engine(self.url, self.dialect)
-        # for what need not be settled at once: to switch a connection there and back would cost two statements
-        self._hasty = self.engine if self.settles_at_once else _sqlite_engine(self.url, "NORMAL")
+        self._hasty: Connection | None = None  # for what need not be settled at once
         self.hot = Hot(self.engine.dialect)
         self._turns = FairLock() if self.dialect == "sqlite" else NoLock()
         self._file: tuple[int, int] | None = None  # device and inode of the SQLite file
@@ -222,7 +221,7 @@ class Database:
         """A transaction that is committed at the end of the block, or rolled back by whatever leaves it. Unless it is to
         be ``settled``, SQLite does not wait for the disk: it survives the death of the process, and that of the machine
         when ``settle`` has returned."""
-        with self._turns, (self.engine if settled else self._hasty).connect() as conn:
+        with self._turns, self.engine.connect() if settled or self.settles_at_once else self._kept() as conn:
             if self.dialect == "sqlite":
                 self._begin(conn)
             try:
@@ -231,6 +230,12 @@ class Database:
             except BaseException:
                 conn.rollback()
                 raise
+
+    def _kept(self) -> AbstractContextManager[Connection]:
+        """A connection that does not wait for the disk. It stays open: who uses it does so for every job."""
+        if self._hasty is None:
+            self._hasty = _sqlite_engine(self.url, "NORMAL").connect()
+        return nullcontext(self._hasty)
 
     @property
     def settles_at_once(self) -> bool:
@@ -275,7 +280,10 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        self._hasty.dispose()
+        if self._hasty is not None:
+            self._hasty.close()
+            self._hasty.engine.dispose()
+            self._hasty = None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import logging
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from .running import HostRun, OutOfMemory, Stopped, Watcher, forget_task, held_b
 
 log = logging.getLogger(__name__)
 
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # what every PNG begins with, up to its width
 INTERRUPTED = "interrupted in the WebUI"
 FUNCTIONS = {"txt2img": "text2imgapi", "img2img": "img2imgapi", "extras": "extras_single_image_api"}
 
@@ -235,5 +237,12 @@ def _at(values: list[Any], index: int) -> Any:
 
 def _picture(data: "str | bytes", seed: int | None = None, infotext: str = "") -> Picture:
     raw = base64.b64decode(data)
-    width, height = Image.open(io.BytesIO(raw)).size
-    return Picture(raw, width, height, seed, infotext)
+    return Picture(raw, *_size(raw), seed, infotext)
+
+
+def _size(raw: bytes) -> tuple[int, int]:
+    """Width and height. A PNG begins with them, and to ask Pillow costs a job as much as to store its picture."""
+    if raw.startswith(PNG):
+        width, height = struct.unpack_from(">II", raw, len(PNG))
+        return width, height
+    return Image.open(io.BytesIO(raw)).size
