@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection
 
 from queue_ext.errors import (
     IdempotencyKeyReused,
@@ -1153,6 +1154,22 @@ def test_only_what_need_not_be_settled_at_once_does_not_wait_for_the_disk(sqlite
             raise ZeroDivisionError
     with db.read() as conn:
         assert asked(conn) == full
+
+
+def test_a_connection_that_trouble_left_in_a_transaction_holds_up_no_later_end(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(sqlite_store)
+    add(sqlite_store)
+    row, settle = sqlite_store.succeed_and_claim(claim(sqlite_store), [], "{}", "w1", (), 60.0)
+    settle()
+    with monkeypatch.context() as broken:
+        broken.setattr(Connection, "rollback", lambda _conn: None)
+        with pytest.raises(ZeroDivisionError), sqlite_store.db.write(settled=False):
+            raise ZeroDivisionError
+    _, settle = sqlite_store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+    settle()
+    assert state(sqlite_store, row["id"]) == "succeeded"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody move a file that is open")

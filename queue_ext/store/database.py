@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import MetaData, Table, create_engine, event
@@ -231,11 +231,23 @@ class Database:
                 conn.rollback()
                 raise
 
-    def _kept(self) -> AbstractContextManager[Connection]:
-        """A connection that does not wait for the disk. It stays open: who uses it does so for every job."""
+    @contextmanager
+    def _kept(self) -> Iterator[Connection]:
+        """A connection that does not wait for the disk. It stays open, since who uses it does so for every job, but not
+        after trouble: nobody knows how that left it."""
         if self._hasty is None:
             self._hasty = _sqlite_engine(self.url, "NORMAL").connect()
-        return nullcontext(self._hasty)
+        try:
+            yield self._hasty
+        except BaseException:
+            self._close_kept()
+            raise
+
+    def _close_kept(self) -> None:
+        kept, self._hasty = self._hasty, None
+        if kept is not None:
+            kept.close()
+            kept.engine.dispose()
 
     @property
     def settles_at_once(self) -> bool:
@@ -280,10 +292,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        if self._hasty is not None:
-            self._hasty.close()
-            self._hasty.engine.dispose()
-            self._hasty = None
+        self._close_kept()
 
 
 @contextmanager
