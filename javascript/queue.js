@@ -63,6 +63,7 @@
     const MOMENT = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
     const SUFFIX = "_enqueue";
     const language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
+    const answered = new Set(); // clicks whose answers have been shown
     const waiting = new Map(); // elem_id → {options, timer}: clicks that have not been answered
     const shows = new Map(); // elem_id → id of the job whose outcome is shown now
     const follows = new Map(); // elem_id → ids of the jobs whose outcomes are to be shown, in the order of their clicks
@@ -174,8 +175,11 @@
     }
 
     /** What became of a click, or the answer to a question. */
+    /** What a click led to. After one that reached nobody, Gradio hands us the answer to an earlier one again. */
     function told(text) {
-        const outcome = JSON.parse(text || "{}");
+        let outcome = JSON.parse(text || "{}");
+        if (!outcome.click || answered.has(outcome.click)) outcome = {text: say("failed")};
+        answered.add(outcome.click);
         if (outcome.checkpoints) return chooseCheckpoints(outcome);
         for (const [id, click] of waiting) {
             if (outcome.button && id !== outcome.button) continue;

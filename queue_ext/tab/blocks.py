@@ -2,7 +2,6 @@
 
 import html
 import inspect
-import itertools
 import json
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.requests import cookie_parser
 
 from ..errors import QueueExtError
 from ..identity import Visitor
+from ..ids import new_id
 from ..sentences import told
 from ..texts import language
 from . import Host
@@ -62,7 +62,6 @@ footer { display: none !important }
   .queue-form .queue-size > .form { display: grid !important; grid-template-columns: 1fr 1fr }
 }
 """
-_clicks = itertools.count(1)
 
 
 def build(app: Host, form: bool) -> gr.Blocks:
@@ -116,7 +115,7 @@ def _form(app: Host, page: gr.Blocks) -> None:
 
     def click(request: gr.Request, *values: Any) -> tuple[str, str]:
         done = _submit(app, dict(zip(FIELDS, values, strict=True)), request)
-        return _said(done), json.dumps({"n": next(_clicks), "ok": done.ok, "text": done.text})
+        return _said(done), json.dumps({"click": new_id(), "ok": done.ok, "text": done.text})
 
     inputs = [parts[name] for name in FIELDS]
     for fire in (parts["enqueue"].click, parts["prompt"].submit):

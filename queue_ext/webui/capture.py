@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..errors import InvalidRequest, QueueExtError, invalid
 from ..identity import Owner
+from ..ids import new_id
 from ..sentences import told
 from ..tab.blocks import visitor
 from ..tab.form import queued
@@ -157,7 +158,7 @@ class Page:
 
     def _clicked(self, found: Capture) -> Callable[..., str]:
         def enqueue(options: str, request: gr.Request, *values: Any) -> str:
-            return json.dumps(Click(self.find_app, found, request).outcome(options, values))
+            return json.dumps({"click": new_id(), **Click(self.find_app, found, request).outcome(options, values)})
 
         return enqueue
 
@@ -196,7 +197,11 @@ def checkpoints_json() -> str:
     """What *Enqueue for every checkpoint* is about."""
     infos = host.module("sd_models").checkpoints_list.values()
     return json.dumps(
-        {"checkpoints": sorted(info.name for info in infos), "current": model_options.current().get("checkpoint")}
+        {
+            "click": new_id(),
+            "checkpoints": sorted(info.name for info in infos),
+            "current": model_options.current().get("checkpoint"),
+        }
     )
 
 

@@ -342,6 +342,21 @@ def test_the_shortcut_queues_as_the_button_does(host: Host, txt2img: Page) -> No
     assert host.wait(host.newest()["id"])["state"] == "succeeded"
 
 
+def test_a_click_that_reached_nobody_is_not_said_to_have_queued_anything(host: Host, txt2img: Page) -> None:
+    button, listed = "#txt2img_generate_queue_split .queue-ext-enqueue", "/queue-ext/v1/jobs?limit=1"
+    page = txt2img.set("before and after the cut").page
+    assert queued(host, txt2img)["state"] == "succeeded"
+    total = host.get(listed)["total"]
+    page.context.set_offline(True)
+    page.click(button)
+    page.locator(".queue-ext-toast", has_text="This could not be queued").wait_for()
+    page.context.set_offline(False)
+    assert host.get(listed)["total"] == total
+    page.click(button)
+    until(lambda: host.get(listed)["total"] == total + 1, "the next click is queued")
+    assert host.wait(host.newest()["id"])["state"] == "succeeded"
+
+
 def test_img2img_without_a_picture_fails_as_the_click_would_and_the_next_job_runs(host: Host, img2img: Page) -> None:
     img2img.set("nothing to start from")
     job = host.wait(clicked(host, img2img), "scheduled", "failed")

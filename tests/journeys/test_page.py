@@ -611,6 +611,24 @@ def test_what_is_somebody_else_s_is_not_called_one_s_own(opened: Callable[..., A
     job.get_by_text("Your job is done.").wait_for()
 
 
+def test_a_click_that_reached_nobody_is_not_said_to_have_queued_anything(opened: Callable[..., Any]) -> None:
+    page = opened()
+    enqueue, toasts = page.get_by_role("button", name="Enqueue", exact=True), page.locator(".q-toast")
+    queued = toasts.filter(has_text=re.compile("^Queued:"))
+    page.locator("#queue_prompt textarea").fill("before and after the cut")
+    enqueue.click()
+    queued.wait_for()
+    queued.get_by_role("button", name="Close this message").click()
+    page.context.set_offline(True)
+    enqueue.click()
+    toasts.filter(has_text="Not queued: the server did not answer").wait_for()
+    assert queued.count() == 0
+    page.context.set_offline(False)
+    enqueue.click()
+    queued.wait_for()
+    page.troubles.clear()  # what was cut off, as the browser reports it
+
+
 def test_a_schedule_is_made_switched_run_and_taken_back(opened: Callable[..., Any], server: Server) -> None:
     """The expression is put in words while one types; what the server refuses stands beside its field."""
     page = opened()

@@ -15,6 +15,7 @@ import { PicturesView } from "./views/pictures.js";
 import { Toasts } from "./views/toasts.js";
 
 const TICK = 1000; // ms between two looks at the clock for what is shown as "about 40 s"; it asks nobody
+const answered = new Set(); // clicks of the form whose answers have been shown
 const started = new WeakMap();
 
 /** Show the queue in `mount`. Called again for the same element it changes nothing. */
@@ -157,9 +158,12 @@ function panelOf(name, ...content) {
   return h("div", { class: "q-panel", role: "tabpanel", id: `q-panel-${name}`, "aria-labelledby": `q-tab-${name}`, hidden: true }, ...content);
 }
 
-/** What the form's button led to; what went wrong is shown beside the button, by Gradio. */
+/** What the form's button led to; what was wrong with it is shown beside the button, by Gradio. After a click that
+ * reached nobody, Gradio hands us the answer to an earlier one again. */
 function tell(toasts, outcome) {
-  const { ok, text } = JSON.parse(outcome || "{}");
+  const { click, ok, text } = JSON.parse(outcome || "{}");
+  if (!click || answered.has(click)) return toasts.show(t("toast.unanswered"), { bad: true });
+  answered.add(click);
   if (ok) toasts.show(text);
 }
 
