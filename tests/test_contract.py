@@ -46,6 +46,18 @@ def test_every_reference_leads_somewhere(name: str) -> None:
             found = found[part]
 
 
+def test_every_refusal_is_described_as_the_problem_it_is() -> None:
+    operations = [operation for path in document("openapi")["paths"].values() for operation in path.values()]
+    refusals = [
+        (status, answer)
+        for operation in operations
+        for status, answer in operation["responses"].items()
+        if status.startswith("4")
+    ]
+    assert len([status for status, _ in refusals if status == "422"]) > 30
+    assert {kind for _, answer in refusals for kind in answer["content"]} == {"application/problem+json"}
+
+
 def test_every_event_is_described_and_no_other(tmp_path: Any) -> None:
     messages = document("asyncapi")["channels"]["queue"]["messages"]
     assert set(messages) == {
