@@ -57,13 +57,14 @@
     };
     const DEFAULT_KEYS = "Ctrl+Shift+Enter";
     const TOAST = 6000; // ms a message stays
+    const TWICE = 1000; // ms in which the same answer again is no trouble
     const ANSWER = 30000; // ms until an answer is missed
     const LOOK = 1000; // ms between two looks at a job whose pictures are to be shown
     const FOLLOWED = "queue_ext_followed"; // where a tab of the browser notes these jobs
     const MOMENT = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
     const SUFFIX = "_enqueue";
     const language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
-    const answered = new Set(); // clicks whose answers have been shown
+    const answered = new Map(); // clicks whose answers have been shown → when, ms
     const waiting = new Map(); // elem_id → {options, timer}: clicks that have not been answered
     const shows = new Map(); // elem_id → id of the job whose outcome is shown now
     const follows = new Map(); // elem_id → ids of the jobs whose outcomes are to be shown, in the order of their clicks
@@ -174,12 +175,15 @@
         }
     }
 
-    /** What became of a click, or the answer to a question. */
-    /** What a click led to. After one that reached nobody, Gradio hands us the answer to an earlier one again. */
+    /**
+     * What became of a click, or the answer to a question. After a click that reached nobody, Gradio hands us the answer
+     * to an earlier one again; also the later answer twice where two clicks were answered at once.
+     */
     function told(text) {
         let outcome = JSON.parse(text || "{}");
+        if (Date.now() - answered.get(outcome.click) < TWICE) return;
         if (!outcome.click || answered.has(outcome.click)) outcome = {text: say("failed")};
-        answered.add(outcome.click);
+        else answered.set(outcome.click, Date.now());
         if (outcome.checkpoints) return chooseCheckpoints(outcome);
         for (const [id, click] of waiting) {
             if (outcome.button && id !== outcome.button) continue;

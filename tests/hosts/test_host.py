@@ -347,6 +347,7 @@ def test_a_click_that_reached_nobody_is_not_said_to_have_queued_anything(host: H
     page = txt2img.set("before and after the cut").page
     assert queued(host, txt2img)["state"] == "succeeded"
     total = host.get(listed)["total"]
+    page.evaluate("const now = Date.now; Date.now = () => now() + 5000")  # it is some time later
     page.context.set_offline(True)
     page.click(button)
     page.locator(".queue-ext-toast", has_text="This could not be queued").wait_for()

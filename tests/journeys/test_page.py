@@ -619,6 +619,7 @@ def test_a_click_that_reached_nobody_is_not_said_to_have_queued_anything(opened:
     enqueue.click()
     queued.wait_for()
     queued.get_by_role("button", name="Close this message").click()
+    page.evaluate("const now = Date.now; Date.now = () => now() + 5000")  # it is some time later
     page.context.set_offline(True)
     enqueue.click()
     toasts.filter(has_text="Not queued: the server did not answer").wait_for()

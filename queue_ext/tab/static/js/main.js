@@ -15,7 +15,8 @@ import { PicturesView } from "./views/pictures.js";
 import { Toasts } from "./views/toasts.js";
 
 const TICK = 1000; // ms between two looks at the clock for what is shown as "about 40 s"; it asks nobody
-const answered = new Set(); // clicks of the form whose answers have been shown
+const TWICE = 1000; // ms in which the same answer again is no trouble
+const answered = new Map(); // clicks of the form whose answers have been shown → when, ms
 const started = new WeakMap();
 
 /** Show the queue in `mount`. Called again for the same element it changes nothing. */
@@ -159,11 +160,13 @@ function panelOf(name, ...content) {
 }
 
 /** What the form's button led to; what was wrong with it is shown beside the button, by Gradio. After a click that
- * reached nobody, Gradio hands us the answer to an earlier one again. */
+ * reached nobody, Gradio hands us the answer to an earlier one again; also the later answer twice where two clicks were
+ * answered at once. */
 function tell(toasts, outcome) {
   const { click, ok, text } = JSON.parse(outcome || "{}");
+  if (Date.now() - answered.get(click) < TWICE) return;
   if (!click || answered.has(click)) return toasts.show(t("toast.unanswered"), { bad: true });
-  answered.add(click);
+  answered.set(click, Date.now());
   if (ok) toasts.show(text);
 }
 
