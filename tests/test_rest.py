@@ -1181,7 +1181,7 @@ def test_what_is_wrong_and_why_a_job_ended_is_told_in_the_language_of_the_reader
     assert assert_problem(http.get("/jobs/nobody", headers=chinese), 404)["detail"] == "任务 nobody 不存在。"
     job_id = post(http, held())["id"]
     gone = http.delete(f"/jobs/{job_id}", headers=chinese).json()
-    assert (gone["reason"], gone["message"]) == ("由其所有者取消", "您的任务已取消：由其所有者取消")
+    assert (gone["reason"], gone["message"]) == ("由其所有者取消", "您的任务已结束：由其所有者取消")
     details = http.get(f"/jobs/{job_id}", headers=chinese).json()
     assert details["history"][-1]["reason"] == "由其所有者取消"
     assert http.get(f"/jobs/{job_id}").json()["history"][-1]["reason"] == "cancelled by its owner"
