@@ -1193,6 +1193,26 @@ def test_no_end_is_written_into_a_file_that_was_replaced(sqlite_store: Store, tm
         assert new.execute("select state from queue_job where id = ?", [second]).fetchone() == ("succeeded",)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody move a file that is open")
+def test_no_file_is_made_in_place_of_one_that_is_missing_and_the_end_is_kept_when_it_is_back(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    add(sqlite_store)
+    add(sqlite_store)
+    row, settle = sqlite_store.succeed_and_claim(claim(sqlite_store), [], "{}", "w1", (), 60.0)
+    settle()
+    file, away = tmp_path / "queue.sqlite3", tmp_path / "away.sqlite3"
+    file.rename(away)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable, match="is missing"):
+            sqlite_store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+        assert not file.exists()
+    away.rename(file)
+    _, settle = sqlite_store.succeed_and_claim(row, [], "{}", "w1", (), 60.0)
+    settle()
+    assert state(sqlite_store, row["id"]) == "succeeded"
+
+
 def test_a_log_that_is_gone_is_settled_and_one_that_cannot_be_is_said_to_be(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

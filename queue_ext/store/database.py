@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sqlalchemy import MetaData, Table, create_engine, event
@@ -221,7 +221,7 @@ class Database:
         """A transaction that is committed at the end of the block, or rolled back by whatever leaves it. Unless it is to
         be ``settled``, SQLite does not wait for the disk: it survives the death of the process, and that of the machine
         when ``settle`` has returned."""
-        with self._turns, self.engine.connect() if settled or self.settles_at_once else self._kept() as conn:
+        with self._turns, self._connection(settled) as conn:
             if self.dialect == "sqlite":
                 self._begin(conn)
             try:
@@ -230,6 +230,14 @@ class Database:
             except BaseException:
                 conn.rollback()
                 raise
+
+    def _connection(self, settled: bool) -> AbstractContextManager[Connection]:
+        """The file is looked at before: one that is missing is not to be made anew by opening it."""
+        if not self.settles_at_once:
+            self._check_file()
+            if not settled:
+                return self._kept()
+        return self.engine.connect()
 
     @contextmanager
     def _kept(self) -> Iterator[Connection]:
@@ -267,7 +275,6 @@ class Database:
             raise StorageUnavailable(reason=f"the disk did not take the database: {error.strerror}") from error
 
     def _begin(self, conn: Connection) -> None:
-        self._check_file()
         try:
             self.hot.execute(conn, "BEGIN IMMEDIATE", [()])
             conn.begin()  # for SQLAlchemy, which has not seen ours
