@@ -4,11 +4,11 @@
 
 Jobs and calls are measured with the WebUI on one core and this program on the others, unless ``--all-cores`` is given:
 on two, one and the same picture takes a fifth longer in one round than in the next, and what is to be measured is a
-thirtieth. For the same reason they are compared in several starts of the WebUI: where a start happens to put the memory
-of its threads makes the pictures of the one or of the other quicker until it ends. Starts are what the line "Startup
-time" in the log says, without the import of PyTorch. A job's delay behind an API call is the time from the call's
-answer to the job's end, less what such a job takes when it is submitted after such a call has ended: a host has kept
-what it made of the prompt for another number of steps, and the first picture after it takes longer.
+thirtieth. For the same reason they are compared in several starts of the WebUI: one start favours the jobs, another the
+calls, by some hundredths until it ends. Starts are what the line "Startup time" in the log says, without the import of
+PyTorch. A job's delay behind an API call is the time from the call's answer to the job's end, less what such a job
+takes when it is submitted after such a call has ended: a host has kept what it made of the prompt for another number of
+steps, and the first picture after it takes longer.
 """
 
 import argparse

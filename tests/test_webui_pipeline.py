@@ -225,7 +225,6 @@ def test_a_job_cancelled_while_others_go_first_does_not_begin(host: StandIn) -> 
     second = Attempt(host, SMALL, first.pipeline)
     second.cancelled.cancel()
     assert second.ended().result == Result() and len(host.api.threads) == 1
-    del gone
 
 
 def test_cancelling_keeps_what_is_finished_and_nothing_half_made(host: StandIn) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
+from ..tab.blocks import JS, TOLD
 from .controls import TASK_ID, Control, argument_names, is_state, name_controls
 
 NEW = int(gr.__version__.partition(".")[0]) >= 4
-JS = "js" if NEW else "_js"
 KNOWN = {"txt2img_generate": "txt2img", "img2img_generate": "img2img", "extras_generate": "run_postprocessing_webui"}
 """The Generate buttons, and the name of the function that each calls (its wrappers keep it)."""
 
@@ -190,9 +190,6 @@ def create(button: Any, name: str | None) -> Made:
     for part in (made.options, made.outcome, made.enqueue, made.show, made.ask):
         part.do_not_save_to_config = True
     return made
-
-
-TOLD = "(outcome) => { if (window.queueExt) window.queueExt.told(outcome); return []; }"
 
 
 def attach(

@@ -27,8 +27,7 @@ _absent: set[str] = set()  # optional modules that this host was found not to ha
 
 def module(name: str) -> Any:
     """``modules.<name>`` of the host. Raises ImportError."""
-    name = f"modules.{name}"
-    return sys.modules.get(name) or importlib.import_module(name)  # the import system looks at more than that
+    return _imported(f"modules.{name}")
 
 
 def optional(name: str) -> Any:
@@ -36,10 +35,15 @@ def optional(name: str) -> Any:
     if name in _absent:  # to look for it again costs every job a millisecond
         return sys.modules.get(name)
     try:
-        return sys.modules.get(name) or importlib.import_module(name)
+        return _imported(name)
     except ImportError:
         _absent.add(name)
         return None
+
+
+def _imported(name: str) -> Any:
+    """The import system would look at more than whether it is there, many times a job."""
+    return sys.modules.get(name) or importlib.import_module(name)
 
 
 def kind() -> str:

@@ -64,15 +64,14 @@ class Turn:
 
     def take(self) -> None:
         """Wait in the host's line. Raises Stopped."""
-        if Turn._before_us:
-            self._let_others_first()
+        self._let_others_first()
         if not self._lock.acquire(blocking=False):
             self._wait_in_line()
         Turn.held_by_us = True
 
     def give(self) -> None:
         Turn.held_by_us = False
-        Turn._before_us.update(list(getattr(self._lock, "_pending_threads", ())))
+        Turn._before_us.update(list(getattr(self._lock, "_pending_threads", ())))  # a copy: others go on coming
         self._lock.release()
 
     def _let_others_first(self) -> None:
