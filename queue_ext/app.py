@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -135,7 +136,7 @@ class QueueApp:
             else None,
             namespaces=[NAMESPACE],
             cors_allowed_origins=[],
-            ping_interval=settings.ping_interval_s,
+            ping_interval=(settings.ping_interval_s, _grace(settings.ping_interval_s)),
             ping_timeout=settings.ping_timeout_s,
             max_http_buffer_size=int(settings.max_payload_mb * 1_000_000),
             logger=logging.getLogger("queue_ext.socketio"),
@@ -200,6 +201,12 @@ class QueueApp:
         listener = getattr(self.sio.manager, "thread", None)
         if isinstance(listener, asyncio.Task):
             listener.cancel()
+
+
+def _grace(interval_s: float) -> float:
+    """Seconds browsers are told beyond the time between two pings, which makes a whole number: of the sum Engine.IO tells
+    the whole seconds alone, and a browser that was told 0 for 0.5 hangs up while the ping is on its way."""
+    return math.ceil(interval_s) - interval_s + 0.001
 
 
 def _collected_pings(sio: Any) -> "weakref.WeakSet[asyncio.Task[None]]":

@@ -491,6 +491,16 @@ def test_a_site_the_administrator_named_may(tmp_path: Any) -> None:
         assert "access-control-allow-credentials" not in allowed
 
 
+@pytest.mark.parametrize(("interval_s", "told_ms"), [(25.0, 25_000), (0.5, 1_000), (2.3, 3_000), (1.0, 1_000)])
+def test_a_browser_is_told_no_less_than_the_time_between_two_pings(
+    tmp_path: Any, interval_s: float, told_ms: int
+) -> None:
+    with served(tmp_path, ping_interval_s=interval_s, ping_timeout_s=0.5) as found:
+        handshake = httpx.get(f"{found.base}/queue-ext/socket.io/?EIO=4&transport=polling").text
+        told = json.loads(handshake[1:])
+        assert (told["pingInterval"], told["pingTimeout"]) == (told_ms, 500)
+
+
 def test_a_login_is_asked_for_every_socket(tmp_path: Any) -> None:
     from queue_ext.errors import NotAuthenticated
 

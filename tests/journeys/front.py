@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ..conftest import require
 from .server import ROOT, Server
 
@@ -62,6 +64,21 @@ def hosted(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def asleep(browser: Any) -> Iterator[None]:
+    """No page of the browser runs meanwhile, nor answers; what Chromium calls frozen still ran timers and sockets."""
+    told = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    pages = [psutil.Process(each["id"]) for each in told if each["type"] == "renderer"]
+    assert pages
+    for page in pages:
+        page.suspend()
+    try:
+        yield
+    finally:
+        for page in pages:
+            page.resume()
 
 
 class Visitor:

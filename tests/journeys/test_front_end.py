@@ -20,7 +20,7 @@ from queue_ext.tab import vendor
 
 from ..conftest import require
 from .conftest import Launch
-from .front import LIVE, Built, Visitor, hosted
+from .front import LIVE, Built, Visitor, asleep, hosted
 from .server import ROOT, Forge, Server, until
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for npm
@@ -237,20 +237,18 @@ def test_a_cursor_older_than_the_log_begins_anew_without_losing_a_result(visitor
     ann.page.locator(".toast", has_text="runs while nobody listens").wait_for()
 
 
-def test_a_lid_is_closed_and_opened_again(visitor: Enter, site: str, launch: Launch) -> None:
-    """The page is frozen, as the browser does with a page of a machine that sleeps; the server gives its socket up."""
-    pings = ("--ping-interval-s", "0.5", "--ping-timeout-s", "0.5")
+def test_a_lid_is_closed_and_opened_again(visitor: Enter, browser: Any, site: str, launch: Launch) -> None:
+    """Every page of the browser sleeps, as those of a machine do whose lid is closed; the server gives its socket up."""
+    pings = ("--ping-interval-s", "1", "--ping-timeout-s", "1")
     server = launch("--cors-allowed-origins", site, *pings, env={"QUEUE_EXT_DEMO_STEP_S": "0.05"})
     ann = visitor(server)
     sockets: list[Any] = []
     ann.page.on("websocket", lambda socket: sockets.append(socket))
     ann.enter()
-    job_id = ann.submit("dreamt", 120)  # long enough for a page that was away for a ping at its very beginning
+    job_id = ann.submit("dreamt", 120)  # long enough for the server to miss several answers
     ann.row(job_id).locator("progress").wait_for()
-    console = ann.context.new_cdp_session(ann.page)
-    console.send("Page.setWebLifecycleState", {"state": "frozen"})
-    server.wait_state(job_id, "succeeded")
-    console.send("Page.setWebLifecycleState", {"state": "active"})
+    with asleep(browser):
+        server.wait_state(job_id, "succeeded")
     ann.tile(job_id).wait_for()
     ann.page.locator(LIVE).wait_for()
     _expect_count(ann.page.locator(".toast", has_text="dreamt"), 1)
