@@ -280,7 +280,8 @@ class QueueNamespace(socketio.AsyncNamespace):
             raise invalid("since", msg="must be the cursor or seq of an earlier message, a whole number")
         client.since = await work(self._known, since)
         answer = await work(self._hello, client)
-        return {**answer, "cursor": max(self._sent_seq, client.since or 0)}
+        # What is told behind it, also while this is being answered, is news that the answer does not hold.
+        return {**answer, "cursor": max(client.joined, client.since or 0)}
 
     def _hello(self, client: Client) -> dict[str, Any]:
         queue, owner = self.queue, client.owner

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import pairwise
@@ -578,6 +579,41 @@ def test_whoever_comes_back_gets_what_was_missed_without_gap_or_repeat(tmp_path:
 
     with served(tmp_path, FakePipeline(script)) as found:
         run(scenario(found))
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_what_is_told_while_hello_is_being_answered_lies_behind_its_cursor(
+    gated: Served, gate: Gate, monkeypatch: Any, back: bool
+) -> None:
+    """A page drops what is not above the cursor of its greeting: it would never have seen this job end."""
+    namespace, asked, go_on = gated.app.namespace, threading.Event(), threading.Event()
+    answer = namespace._hello
+
+    def slowly(client: Any) -> dict[str, Any]:
+        said = answer(client)
+        asked.set()
+        assert go_on.wait(DEADLINE)
+        return said
+
+    async def scenario() -> None:
+        async with Browser(gated) as ann:
+            since = (await ann.asked("hello"))["cursor"]
+            job_id = (await off_loop(enqueue, gated))[0]
+            await off_loop(gate.started.wait, 10)
+            await ann.until(lambda ann: [job["state"] for job in ann.of("job")][-1:] == ["processing"])
+        monkeypatch.setattr(namespace, "_hello", slowly)
+        async with Browser(gated, since=since if back else None) as ann:
+            hello = asyncio.ensure_future(ann.asked("hello"))
+            await off_loop(asked.wait, 10)
+            gate.open.set()
+            ended = await ann.until(lambda ann: ann.of("result"))
+            go_on.set()
+            said = await hello
+            assert said["cursor"] < ended[0]["seq"] and ended[0]["job_id"] == job_id
+            told = [item["data"]["seq"] for item in said.get("replay", [])]
+            assert max(told, default=said["cursor"]) <= said["cursor"] and len(told) == (2 if back else 0)
+
+    run(scenario())
 
 
 def test_who_was_away_too_long_or_comes_from_elsewhere_gets_a_snapshot(shared: Served) -> None:

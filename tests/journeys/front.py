@@ -3,6 +3,7 @@
 import functools
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -79,6 +80,49 @@ def asleep(browser: Any) -> Iterator[None]:
     finally:
         for page in pages:
             page.resume()
+
+
+class LateHello:
+    """Stands between the sockets of a browser's pages and their server, from the next load of a page on."""
+
+    def __init__(self, context: Any) -> None:
+        self.held: list[Any] = []
+        self._holding = False
+        self._told: list[str] = []  # frames of the present connection
+        self._open: Any = None
+        context.route_web_socket(re.compile("socket[.]io"), self._between)
+
+    def _between(self, page: Any) -> None:
+        server = page.connect_to_server()
+        self._open, self._told = page, []
+
+        def send(frame: Any) -> None:
+            if self._holding and '["hello"' in str(frame):
+                self.held.append(lambda: server.send(frame))
+            else:
+                server.send(frame)
+
+        def hear(frame: Any) -> None:
+            self._told.append(str(frame))
+            page.send(frame)
+
+        page.on_message(send)
+        server.on_message(hear)
+
+    def hold(self) -> None:
+        """The connection is lost, and the greeting of the next one reaches the server late."""
+        self._holding = True
+        self._open.close()
+
+    def told(self, event: str) -> bool:
+        """Whether the server has told of such an event since the page came back."""
+        return any(f'["{event}"' in frame for frame in self._told)
+
+    def let_go(self) -> None:
+        for send in self.held:
+            send()
+        self.held.clear()
+        self._holding = False
 
 
 class Visitor:

@@ -20,7 +20,7 @@ from queue_ext.tab import vendor
 
 from ..conftest import require
 from .conftest import Launch
-from .front import LIVE, Built, Visitor, asleep, hosted
+from .front import LIVE, Built, LateHello, Visitor, asleep, hosted
 from .server import ROOT, Forge, Server, until
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for npm
@@ -253,6 +253,24 @@ def test_a_lid_is_closed_and_opened_again(visitor: Enter, browser: Any, site: st
     ann.page.locator(LIVE).wait_for()
     _expect_count(ann.page.locator(".toast", has_text="dreamt"), 1)
     assert len(sockets) > 1
+
+
+def test_a_job_that_ends_while_the_page_says_hello_is_shown(visitor: Enter, server: Server) -> None:
+    """The greeting reaches the server late; what the server says meanwhile reaches the page."""
+    ann = visitor()
+    hello = LateHello(ann.context)
+    ann.page.reload()
+    ann.enter()
+    job_id = ann.submit("ends in between", 150)
+    ann.row(job_id).locator("progress").wait_for()
+    hello.hold()
+    ann.page.evaluate("dispatchEvent(new Event('online'))")  # comes back at once
+    _heard(ann, lambda: hello.held, "the page comes back and says hello")
+    _heard(ann, lambda: hello.told("result"), "the job has ended")
+    hello.let_go()
+    ann.tile(job_id).wait_for()
+    _expect_count(ann.row(job_id), 0)
+    _expect_count(ann.page.locator(".toast", has_text="ends in between"), 1)
 
 
 def test_mounted_and_unmounted_fifty_times_nothing_is_left(visitor: Enter) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import requests
 
+from .front import LateHello
+from .server import until
+
 ROOT = Path(__file__).parents[2]
 STEP_S = 0.04  # seconds a step of the demo takes
 DEADLINE = 20_000  # ms for anything to appear
@@ -95,7 +98,12 @@ def opened(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
             troubles.append(f"{message.text} {message.location}")
 
     def open_page(
-        width: int = 1280, expect_live: bool = True, clock: bool = False, path: str = "", **options: Any
+        width: int = 1280,
+        expect_live: bool = True,
+        clock: bool = False,
+        path: str = "",
+        at: Server = server,
+        **options: Any,
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
@@ -106,7 +114,7 @@ def opened(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.troubles = troubles
         if clock:
             page.clock.install()
-        page.goto(server.address + path)
+        page.goto(at.address + path)
         if expect_live:
             page.locator(LIVE).wait_for()
         return page
@@ -873,6 +881,51 @@ def test_a_server_that_went_away_is_told_at_once_and_caught_up_with(opened: Call
     page.locator(".q-running").get_by_role("button", name="Cancel").click()
     page.locator(".q-tile button[title='survives'] img").wait_for()
     page.troubles.clear()  # the browser itself reports sockets that were refused
+
+
+def test_a_job_that_ends_while_the_page_says_hello_is_heard_of(opened: Callable[..., Any]) -> None:
+    """The greeting reaches the server late; what the server says meanwhile reaches the page."""
+    page = opened(clock=True)
+    hello = LateHello(page.context)
+    page.add_init_script(HEARD)
+    page.reload()
+    page.locator(LIVE).wait_for()
+    page.locator("summary[aria-label='Sound and notifications']").click()
+    page.get_by_label("play a sound").check()
+    page.evaluate("heard.splice(0)")
+    _submit(page, "ends in between", steps=200)
+    page.locator(".q-running", has_text="ends in between").wait_for()
+    hello.hold()
+    until(lambda: page.clock.fast_forward(5_000) or hello.held, "the page comes back and says hello")
+    until(lambda: page.evaluate("true") and hello.told("result"), "the job has ended")
+    assert page.evaluate("heard") == []
+    hello.let_go()
+    page.wait_for_function("heard.length === 2")
+    page.locator(".q-tile button[title='ends in between'] img").wait_for()
+
+
+def test_a_page_that_stays_open_while_the_database_is_replaced_hears_the_new_one(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The numbers of its news begin anew, below those the page has heard."""
+    server = Server(tmp_path)
+    try:
+        page = opened(at=server)
+        _submit(page, "of the old one", "another of the old one", steps=2)
+        page.locator(".q-tile").nth(1).wait_for()
+        server.stop()
+        page.locator('.q-state[data-state="lost"]').wait_for()
+        for file in (tmp_path / "data").glob("queue.sqlite3*"):
+            file.unlink()
+        server.start()
+        page.locator(LIVE).wait_for()
+        _expect_count(page.locator(".q-tile"), 0)
+        _submit(page, "of the new one", steps=50)
+        page.locator(".q-running", has_text="of the new one").wait_for()
+        page.locator(".q-tile button[title='of the new one'] img").wait_for()
+        page.troubles.clear()  # the browser itself reports sockets that were refused
+    finally:
+        server.stop()
 
 
 def test_the_browser_code_is_small(server: Server) -> None:

@@ -96,15 +96,16 @@ export class Connection {
   welcome(hello, since) {
     const { store } = this;
     store.me = { ...store.me, owner: hello.owner, admin: hello.admin };
-    for (const { event, data } of hello.replay || []) store.apply(event, data);
-    // With a replay the jobs said the same already; what came since is newer, by its seq.
-    store.seq = Math.max(store.seq ?? 0, hello.cursor);
-    store.applySnapshot(since, hello.jobs, (job) => job.mine && hello.jobs.length < OWN_LIMIT);
     store.setLanes(hello.queues);
-    store.setConnection("live");
+    for (const { event, data } of hello.replay || []) store.apply(event, data);
+    store.seq = hello.snapshot ? hello.cursor : Math.max(store.seq ?? 0, hello.cursor);
+    if (hello.snapshot) store.done.clear(); // what is done is asked for anew: it may be another database
+    // What came behind the cursor is newer than the jobs, and says of one that has ended more than that it is gone.
     const early = this.early;
     this.early = null;
     early.forEach(([event, data]) => this.take(event, data));
+    store.applySnapshot(since, hello.jobs, (job) => job.mine && hello.jobs.length < OWN_LIMIT);
+    store.setConnection("live");
     hello.queues.forEach((lane) => this.watch(lane.name));
     this.showPreviews();
   }
