@@ -11,7 +11,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from .errors import FilterFailed, StorageUnavailable
 from .events import Bus, Event, JobChanged, ScheduleChanged
-from .models import State
+from .models import State, moment_of
 from .queue import UPLOAD_AGE, JobQueue
 from .schedules import BATCH as FIRED_AT_ONCE
 from .schedules import Schedules
@@ -115,7 +115,7 @@ class Clock:
         )
         if due is None:
             return
-        moment = datetime.fromtimestamp(max(due, time.time()), timezone.utc)
+        moment = moment_of(max(due, time.time()))
         with self._gate:
             if self._scheduler is not None:
                 # One that asks for itself anew is still running when that moment is now.

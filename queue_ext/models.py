@@ -4,6 +4,7 @@ The classes describe; ``store.tables`` clones their tables under the configured 
 epoch, UTC. Values are JSON as text, never pickles. Annotations are read at run time, so no postponed evaluation here.
 """
 
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, String, Text
@@ -12,6 +13,12 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
 LAST_MOMENT = 253402300799.0  # seconds since the epoch at the end of the year 9999, the last that can be shown
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def moment_of(seconds: float) -> datetime:
+    """Seconds since the epoch as a date and time in UTC; ``fromtimestamp`` ends at the year 3000 on Windows."""
+    return EPOCH + timedelta(seconds=seconds)
 
 
 def is_name(text: str) -> bool:

@@ -1,14 +1,14 @@
 """What comes in at the doors: requests and their limits. Annotations are read at run time on pydantic 1.10."""
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Literal, overload
 
 from pydantic import Field, StrictBool, StrictStr
 
 from .compat import PYDANTIC_2, Shape, checked, either
 from .errors import InvalidRequest
-from .models import LAST_MOMENT, is_text
+from .models import LAST_MOMENT, is_text, moment_of
 from .order import PRIORITY_LIMIT
 
 if PYDANTIC_2:
@@ -110,7 +110,7 @@ def from_epoch(seconds: float | None) -> str | None:
     """ISO 8601 in UTC with milliseconds."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment_of(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Retry(Shape):

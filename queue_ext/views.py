@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .models import State
+from .models import State, moment_of
 from .sentences import translated
 from .shapes import from_epoch
 from .texts import say
@@ -162,7 +162,7 @@ def message(row: Row, place: Place, lang: str) -> str:
         return _waiting_message(row, place, lang)
     if state == State.SCHEDULED:
         key = "retry" if row["attempt"] else "scheduled"
-        return say(lang, key, time=from_epoch(row["run_at"]), attempt=row["attempt"])
+        return say(lang, key, time=f"{moment_of(row['run_at']):%Y-%m-%d %H:%M:%S} UTC", attempt=row["attempt"])
     if state == State.PROCESSING and row["cancel_at"] is not None:
         return say(lang, "cancelling")
     if state == State.DELETED:

@@ -234,6 +234,7 @@ def test_a_job_can_be_changed_while_it_waits(http: httpx.Client) -> None:
     )
     later = http.patch(f"/jobs/{job['id']}", json={"run_at": "2099-01-01T00:00:00+01:00"}).json()
     assert (later["state"], later["run_at"]) == ("scheduled", "2098-12-31T23:00:00.000Z")
+    assert later["message"] == "Your job starts at 2098-12-31 23:00:00 UTC at the earliest."
     assert http.patch(f"/jobs/{job['id']}", json={"run_at": None}).json()["state"] == "enqueued"
     assert http.patch(f"/jobs/{job['id']}", json={}).status_code == 200
 
