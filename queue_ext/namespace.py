@@ -1,7 +1,7 @@
 """Socket.IO: events in, pushes out. The one place where threads meet the event loop, with one emitter task.
 
 Threads leave notes (``Mailbox``); the emitter picks them up in the loop, reads what it needs in a worker thread and
-sends. News (``job``, ``result``, ``failed``) follow the event log; states (positions, counts, progress) are only ever
+sends. News (``job``, ``result``, ``failed``, ``removed``) follow the event log; states (positions, counts, progress) are only ever
 sent as the latest.
 """
 
@@ -20,7 +20,7 @@ import socketio
 
 from .compat import parse
 from .errors import InvalidRequest, QueueExtError, invalid
-from .events import Event, JobChanged, QueueChanged, QueueEmptied, ScheduleChanged
+from .events import Event, JobChanged, JobRemoved, QueueChanged, QueueEmptied, ScheduleChanged
 from .identity import Identity, Owner, Visitor
 from .models import FINISHED, State
 from .queue import LIVE_LIMIT, JobQueue
@@ -42,6 +42,7 @@ TROUBLE_PAUSE = 1.0  # seconds until news are read again when the database did n
 RELAY_TIMEOUT = 5.0  # seconds Redis may take to pass on progress, and seconds it is left alone when it did not
 WATCHED_LINE = 200  # places of a line that its watchers are told of
 EVERYBODY = Owner("", True)  # sees all; whose a job is, is said when it is sent
+SEEN_BY_ALL = ("job", "removed")  # who may see a job is told these, its owner also the rest
 EVERYTHING = "everything"  # the room of those who may see all jobs
 
 
@@ -146,6 +147,8 @@ class QueueNamespace(socketio.AsyncNamespace):
         self._sent_positions: dict[str, dict[str, Any]] = {}
         self._sent_counts: dict[str, int] = {}
         self._sent_lines: dict[str, list[Any]] = {}
+        self._greeted: set[str] = set()  # who is to hear places and counts next, whatever others were told last
+        self._filled: asyncio.Event | None = None
         self._dirty = False
         self._positions_at = 0.0
         self._relay: asyncio.Task[None] | None = None  # progress on its way to other processes
@@ -171,7 +174,8 @@ class QueueNamespace(socketio.AsyncNamespace):
         if self._emitter is None or self._emitter.done() or self._loop is not loop:
             self._loop = loop
             self._turn = asyncio.Lock()
-            self._emitter = loop.create_task(self._emit_for_ever(self.mailbox.open()), name="queue-ext emitter")
+            self._filled = self.mailbox.open()
+            self._emitter = loop.create_task(self._emit_for_ever(self._filled), name="queue-ext emitter")
             self._unsent.clear()
             self._sent_seq = outward(self.mailbox.seq, True)
 
@@ -247,6 +251,7 @@ class QueueNamespace(socketio.AsyncNamespace):
 
     async def on_disconnect(self, sid: str, *_reason: Any) -> None:
         client = self._clients.pop(sid, None)
+        self._greeted.discard(sid)
         if client and client.expiry:
             client.expiry.cancel()
         if client and not any(other.owner.id == client.owner.id for other in self._clients.values()):
@@ -280,6 +285,9 @@ class QueueNamespace(socketio.AsyncNamespace):
             raise invalid("since", msg="must be the cursor or seq of an earlier message, a whole number")
         client.since = await work(self._known, since)
         answer = await work(self._hello, client)
+        # What it says of places may be as it was told to others before, once it is looked at again.
+        self._greeted.add(sid)
+        self._mark_dirty()
         # What is told behind it, also while this is being answered, is news that the answer does not hold.
         return {**answer, "cursor": max(client.joined, client.since or 0)}
 
@@ -299,7 +307,7 @@ class QueueNamespace(socketio.AsyncNamespace):
     def _replay(self, client: Client) -> list[dict[str, Any]] | None:
         """What a browser missed before it was in its rooms; None when it is to take the snapshot instead."""
         store, since = self.queue.store, client.since
-        if since is None or since // 2 + 1 < store.first_seq():
+        if since is None or max(1, (since + 1) // 2) < store.first_seq():  # an even one lacks its event's other half
             return None
         rows = store.events_after(since // 2 - 1, REPLAY_LIMIT + 1, self.identity.viewer(client.owner))
         if len(rows) > REPLAY_LIMIT:
@@ -310,7 +318,7 @@ class QueueNamespace(socketio.AsyncNamespace):
         return [
             {"event": name, "data": _for(data, owner == client.owner.id)}
             for owner, name, data in news
-            if since < data["seq"] <= client.joined and (name == "job" or owner == client.owner.id)
+            if since < data["seq"] <= client.joined and (name in SEEN_BY_ALL or owner == client.owner.id)
         ]
 
     async def on_enqueue(self, sid: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -434,6 +442,8 @@ class QueueNamespace(socketio.AsyncNamespace):
         if not self._dirty:
             self._dirty = True
             self._positions_at = max(self._positions_at, time.monotonic() + GATHER)
+            if self._filled is not None:
+                self._filled.set()  # the emitter may be waiting for notes alone
 
     async def _send(
         self, event: str, data: Any, to: Any, skip: list[str] | None = None, everywhere: bool = False
@@ -482,9 +492,12 @@ class QueueNamespace(socketio.AsyncNamespace):
         # Who comes from another process may be ahead of what this one has read.
         informed = [sid for sid, client in self._clients.items() if (client.since or 0) >= data["seq"]]
         await self._send(name, _for(data, True), f"owner:{owner}", skip=informed)
-        if name == "job":
+        if name in SEEN_BY_ALL:
+            # It told a place that may be another one, or again the one told before, when places are compared.
+            self._sent_positions.pop(owner, None)
+            self._sent_lines.pop(data["queue"], None)
             own = [sid for sid, client in self._clients.items() if client.owner.id == owner]
-            watchers = [EVERYTHING, f"job:{data['id']}", f"queue:{data['queue']}"]
+            watchers = [EVERYTHING, f"job:{data.get('id') or data['job_id']}", f"queue:{data['queue']}"]
             await self._send(name, _for(data, False), watchers, skip=own + informed)
 
     def _news(self, events: list[Event], lang: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -497,7 +510,12 @@ class QueueNamespace(socketio.AsyncNamespace):
         for layer in _layers(known):
             jobs = self.queue.present(EVERYBODY, [row for _, row in layer], lang)
             shown.update(zip((event.seq for event, _ in layer), jobs, strict=True))
-        return [told for event, row in known for told in self._told(event, row, shown[event.seq])]
+        told = [each for event, row in known for each in self._told(event, row, shown[event.seq])]
+        for event in events:
+            if isinstance(event, JobRemoved):
+                data = {"job_id": event.job_id, "queue": event.queue, "seq": outward(event.seq)}
+                told.append((event.owner, "removed", data))
+        return sorted(told, key=lambda each: each[2]["seq"])
 
     def _told(self, event: Event, row: Row, job: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
         told: list[tuple[str, str, dict[str, Any]]] = [(event.owner, "job", {**job, "seq": outward(event.seq)})]
@@ -542,6 +560,7 @@ class QueueNamespace(socketio.AsyncNamespace):
         counts = await work(self.queue.store.counts)
         lanes = {row["name"]: row for row in await work(self.queue.store.queues)}
         for name in names:
+            self._sent_counts.pop(name, None)  # it tells a count, as a job's push tells a place
             await self._send(
                 "queue", lane_json(lanes[name], counts) if name in lanes else {"name": name, "deleted": True}, "all"
             )
@@ -554,29 +573,39 @@ class QueueNamespace(socketio.AsyncNamespace):
         watched = {
             room[6:] for client in self._clients.values() for room in client.watched if room.startswith("queue:")
         }
+        greeted, self._greeted = self._greeted, set()
         counts, places, lines = await work(self._places, owners, watched)
-        for owner in owners:
-            if places.get(owner, {}) != self._sent_positions.get(owner, {}):
+        greeted &= self._clients.keys()
+        for sid in greeted:
+            await self._send("positions", places.get(self._clients[sid].owner.id, {}), sid)
+        for owner in owners & {client.owner.id for client in self._clients.values()}:
+            if places.get(owner, {}) != self._sent_positions.get(owner):
                 self._sent_positions[owner] = places.get(owner, {})
-                await self._send("positions", places.get(owner, {}), f"owner:{owner}")
+                await self._send("positions", places.get(owner, {}), f"owner:{owner}", skip=list(greeted))
         for queue, line in lines.items():
             if line != self._sent_lines.get(queue):
                 self._sent_lines[queue] = line
                 await self._send("line", {"queue": queue, "jobs": line}, f"queue:{queue}")
         for queue, count in counts.items():
+            said = {"queue": queue, "count": count}
             if count != self._sent_counts.get(queue):
                 self._sent_counts[queue] = count
-                await self._send("waiting_count", {"queue": queue, "count": count}, "all")
+                await self._send("waiting_count", said, "all")
+            elif greeted:
+                await self._send("waiting_count", said, list(greeted))
 
     def _places(
         self, owners: set[str], watched: set[str]
     ) -> tuple[dict[str, int], dict[str, dict[str, Any]], dict[str, list[Any]]]:
+        lanes = self.queue.line.lanes()
+        known = {row["name"] for row in self.queue.store.queues()}  # the counters of a deleted one are still there
         counts = {
-            queue: count for (queue, state), count in self.queue.store.counts().items() if state == State.ENQUEUED
+            queue: count
+            for (queue, state), count in self.queue.store.counts().items()
+            if state == State.ENQUEUED and queue in known
         }
         places: dict[str, dict[str, Any]] = {}
         lines: dict[str, list[Any]] = {queue: [] for queue in watched}
-        lanes = self.queue.line.lanes()
         for queue in [queue for queue, count in counts.items() if count]:
             for job_id, owner, place in self.queue.line.whole(queue, lanes):
                 described = {"position": place.position, "ahead": place.ahead, "eta_s": place.eta_s}

@@ -332,6 +332,14 @@ class ProgressPush(Progress):
     preview: NotRequired[Annotated[bytes, about("The forming picture as JPEG, where previews were asked for.")]]
 
 
+class RemovedPush(TypedDict):
+    """A job that is no more: somebody removed it, or its time to be kept is over."""
+
+    job_id: str
+    queue: str
+    seq: int
+
+
 class ResultPush(TypedDict):
     """The pictures of a job that succeeded."""
 
@@ -454,6 +462,13 @@ class ReplayedJob(TypedDict):
     data: JobPush
 
 
+class ReplayedRemoved(TypedDict):
+    """A missed ``removed``."""
+
+    event: Literal["removed"]
+    data: RemovedPush
+
+
 class ReplayedResult(TypedDict):
     """A missed ``result``."""
 
@@ -477,7 +492,7 @@ class HelloDone(Done):
     waiting_count: int
     jobs: Annotated[list[Job], about("One's own unfinished jobs.")]
     queues: list[Lane]
-    replay: NotRequired[list[ReplayedJob | ReplayedResult | ReplayedFailed]]
+    replay: NotRequired[list[ReplayedJob | ReplayedResult | ReplayedFailed | ReplayedRemoved]]
     snapshot: NotRequired[Literal[True]]
 
 
@@ -514,6 +529,7 @@ CLIENT_EVENTS = {
 SERVER_EVENTS = {
     "waiting_count": Told(WaitingCountPush, "all", "whenever the number changes"),
     "job": Told(JobPush, "owner, watchers, admins", "at every change of a job's state"),
+    "removed": Told(RemovedPush, "owner, watchers, admins", "when a job is forgotten, with its pictures"),
     "positions": Told(
         Positions, "owner", "whenever the place of one of the owner's waiting jobs changes: all of them, by id"
     ),

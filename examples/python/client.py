@@ -1,19 +1,22 @@
 """Submit a picture, watch its place in line and save it: ``python client.py http://127.0.0.1:7861 "a lighthouse"``.
 
-Needs ``pip install python-socketio aiohttp``. It survives a restart of the server: the library connects
-again, ``since`` asks for what was missed, and the idempotency key makes one job of however many tries.
+Needs ``pip install python-socketio aiohttp``. It survives a restart of the server: it connects again, ``since``
+asks for what was missed, and the idempotency key makes one job of however many tries.
 """
 
 import asyncio
 import functools
+import json
 import secrets
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import socketio
 
 NAMESPACE = "/queue"
+PAUSE = 3  # seconds between two tries
 
 
 class Client:
@@ -25,9 +28,9 @@ class Client:
         self.since: int | None = None  # the last news that was heard
         self.early: list[tuple[str, dict]] | None = None  # news that came before the greeting was answered
         self.job_id: str | None = None
-        self.ended: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self.socket = socketio.AsyncClient(reconnection_delay=3)
-        self.socket.on("connect", self.on_connect, namespace=NAMESPACE)
+        self.outcomes: dict[str, list[str] | RuntimeError] = {}  # by job: it may end before we know that it is ours
+        self.live, self.news = asyncio.Event(), asyncio.Event()
+        self.socket = socketio.AsyncClient(reconnection=False)  # the library's own stops when the server hangs up
         self.socket.on("positions", self.on_positions, namespace=NAMESPACE)
         self.socket.on("progress", self.on_progress, namespace=NAMESPACE)
         for event in ("job", "result", "failed"):
@@ -35,24 +38,55 @@ class Client:
 
     async def picture(self, prompt: str) -> list[str]:
         """The addresses of the finished pictures. Raises RuntimeError with the server's reason."""
-        await self.socket.connect(
-            self.server,
-            socketio_path="/queue-ext/socket.io",
-            namespaces=[NAMESPACE],
-            auth=lambda: {"client_id": self.client_id},
-        )
         request = {
             "task": "txt2img",
             "payload": {"prompt": prompt, "steps": 20, "width": 512, "height": 512},
             "idempotency_key": secrets.token_hex(16),
         }
-        job = (await self.ask("enqueue", request))["job"]
-        self.job_id = job["id"]
-        print(job["message"])
+        connection = asyncio.create_task(self.stay())
         try:
-            return await self.ended
+            job = await self.enqueue(request)
+            print(job["message"])
+            self.job_id = job["id"]
+            while self.job_id not in self.outcomes:
+                self.news.clear()
+                await self.news.wait()
         finally:
             await self.socket.disconnect()
+            connection.cancel()
+        outcome = self.outcomes[self.job_id]
+        if isinstance(outcome, RuntimeError):
+            raise outcome
+        return outcome
+
+    async def stay(self) -> None:
+        """Be connected, and again whenever the connection is lost."""
+        while True:
+            self.early = []
+            try:
+                await self.socket.connect(
+                    self.server,
+                    socketio_path="/queue-ext/socket.io",
+                    namespaces=[NAMESPACE],
+                    auth={"client_id": self.client_id},
+                )
+                await self.greet()
+                self.live.set()
+                await self.socket.wait()
+            except (RuntimeError, OSError, socketio.exceptions.SocketIOError) as error:
+                print(f"not connected: {error}")
+            self.live.clear()
+            await self.socket.disconnect()
+            await asyncio.sleep(PAUSE)
+
+    async def enqueue(self, request: dict) -> dict:
+        """The job; sent again until somebody answers, it is one job however often it arrives."""
+        while True:
+            await self.live.wait()
+            try:
+                return (await self.ask("enqueue", request))["job"]
+            except socketio.exceptions.SocketIOError:
+                await asyncio.sleep(PAUSE)
 
     async def ask(self, event: str, data: dict) -> dict:
         said = await self.socket.call(event, data, namespace=NAMESPACE, timeout=30)
@@ -68,15 +102,35 @@ class Client:
             self.since = data["seq"]
             getattr(self, f"on_{event}")(data)
 
-    async def on_connect(self) -> None:
-        waiting = self.early = []
+    async def greet(self) -> None:
+        """Learn what was missed; what is told meanwhile is newer."""
         said = await self.ask("hello", {} if self.since is None else {"since": self.since})
-        self.early = None
+        waiting, self.early = self.early or [], None
         for news in said.get("replay", ()):
             await self.hear(news["event"], news["data"])
         self.since = said["cursor"] if said.get("snapshot") else max(self.since or 0, said["cursor"])
         for event, data in waiting:
             await self.hear(event, data)
+        if said.get("snapshot") and self.job_id and self.job_id not in {job["id"] for job in said["jobs"]}:
+            await self.look()  # it ended longer ago than news are kept
+
+    async def look(self) -> None:
+        """Ask how the job stands."""
+        address = f"{self.server}/queue-ext/v1/jobs/{self.job_id}"
+        asked = urllib.request.Request(address, headers={"X-Queue-Client": self.client_id})
+        try:
+            with await asyncio.to_thread(urllib.request.urlopen, asked) as answer:
+                job = json.load(answer)
+        except urllib.error.HTTPError as error:
+            return self.end(str(self.job_id), RuntimeError(json.load(error)["detail"]))
+        if job["state"] == "succeeded":
+            self.on_result({"job_id": job["id"], "images": job["result"]["images"]})
+        elif job["state"] in ("failed", "deleted"):
+            self.end(job["id"], RuntimeError(job["message"]))
+
+    def end(self, job_id: str, outcome: "list[str] | RuntimeError") -> None:
+        self.outcomes[job_id] = outcome
+        self.news.set()
 
     async def on_positions(self, places: dict) -> None:
         if self.job_id in places:
@@ -88,20 +142,17 @@ class Client:
             print(f"step {data['step']} of {data['steps']}")
 
     def on_job(self, job: dict) -> None:
-        if job["id"] == self.job_id and job["state"] == "deleted" and not self.ended.done():
-            self.ended.set_exception(RuntimeError(job["message"]))
+        if job["state"] == "deleted":
+            self.end(job["id"], RuntimeError(job["message"]))
 
     def on_result(self, data: dict) -> None:
-        if data["job_id"] == self.job_id and not self.ended.done():
-            self.ended.set_result([self.server + image["url"] for image in data["images"]])
+        self.end(data["job_id"], [self.server + image["url"] for image in data["images"]])
 
     def on_failed(self, data: dict) -> None:
-        if data["job_id"] != self.job_id:
-            return
-        if data["will_retry"]:
+        if not data["will_retry"]:
+            self.end(data["job_id"], RuntimeError(data["error"]["message"]))
+        elif data["job_id"] == self.job_id:
             print(f"{data['error']['message']}; it is tried again at {data['run_at']}")
-        elif not self.ended.done():
-            self.ended.set_exception(RuntimeError(data["error"]["message"]))
 
 
 async def main(server: str = "http://127.0.0.1:7861", prompt: str = "a lighthouse", folder: str = ".") -> None:

@@ -11,8 +11,8 @@ MESSAGES = "#/channels/queue/messages/"
 DESCRIPTION = """Socket.IO, protocol 5, path `/queue-ext/socket.io`, namespace `/queue`, by WebSocket or polling.
 A message is a Socket.IO event: its name is the event's, its payload the one argument. Every event a client sends is
 answered by an acknowledgement, either with `ok: true` or with `ok: false` and `error`; what is unknown or of a wrong
-shape is answered too and never ends the connection. `job`, `result` and `failed` carry `seq`; a client that connects
-again says the last one it heard as `since` and gets what it missed, or is told to begin anew (`snapshot`)."""
+shape is answered too and never ends the connection. `job`, `result`, `failed` and `removed` carry `seq`; a client that
+connects again says the last one it heard as `since` and gets what it missed, or is told to begin anew (`snapshot`)."""
 
 
 def asyncapi() -> dict[str, Any]:

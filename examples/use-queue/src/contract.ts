@@ -106,7 +106,7 @@ export interface HelloDone {
   /** One's own unfinished jobs. */
   jobs: Job[];
   queues: Lane[];
-  replay?: (ReplayedJob | ReplayedResult | ReplayedFailed)[];
+  replay?: (ReplayedJob | ReplayedResult | ReplayedFailed | ReplayedRemoved)[];
   snapshot?: true;
 }
 
@@ -480,6 +480,13 @@ export interface Refused {
   error: Refusal;
 }
 
+/** A job that is no more: somebody removed it, or its time to be kept is over. */
+export interface RemovedPush {
+  job_id: string;
+  queue: string;
+  seq: number;
+}
+
 /** A missed ``failed``. */
 export interface ReplayedFailed {
   event: "failed";
@@ -490,6 +497,12 @@ export interface ReplayedFailed {
 export interface ReplayedJob {
   event: "job";
   data: JobPush;
+}
+
+/** A missed ``removed``. */
+export interface ReplayedRemoved {
+  event: "removed";
+  data: RemovedPush;
 }
 
 /** A missed ``result``. */
@@ -661,6 +674,8 @@ export interface ServerToClientEvents {
   waiting_count: (data: WaitingCountPush) => void;
   /** at every change of a job's state */
   job: (data: JobPush) => void;
+  /** when a job is forgotten, with its pictures */
+  removed: (data: RemovedPush) => void;
   /** whenever the place of one of the owner's waiting jobs changes: all of them, by id */
   positions: (data: Record<string, Place>) => void;
   /** whenever a place in it changes */

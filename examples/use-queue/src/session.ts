@@ -17,7 +17,7 @@ import type {
 } from "./contract";
 import { asQueueError, QueueError } from "./errors";
 import { Rest, type Request } from "./rest";
-import { type News, type QueueJob, State } from "./state";
+import { type QueueJob, State } from "./state";
 
 export type Connection = "idle" | "connecting" | "live" | "lost" | "refused";
 
@@ -58,6 +58,7 @@ const ANSWER = 10000; // ms an event may take to be acknowledged
 const CHECK = 5000; // ms a connection may take to show that it lives after the lid was opened
 const PAUSE = 2000; // ms between two tries of a request
 const HISTORY = 50;
+const PASSING = ["storage_unavailable", "defect"]; // what a greeting may be refused for, and not the next time
 const GREETED = 1000; // unfinished jobs a greeting holds at most
 
 export class Session {
@@ -72,7 +73,7 @@ export class Session {
   private readonly origin: string;
   private readonly path: string;
   private socket: Socket<ServerToClientEvents, ClientToServerEvents> | null = null;
-  private early: News[] | null = null; // news that came before the greeting was answered
+  private early: (() => void)[] | null = null; // what was told before the greeting was answered, and is newer
   private token: string | Promise<string> | null = null;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private greeted = 0; // grows with every connection, so that a late answer of an earlier one is dropped
@@ -149,15 +150,17 @@ export class Session {
     socket.on("connect", () => void this.greet());
     socket.on("disconnect", (reason) => this.onDisconnect(reason));
     socket.on("connect_error", (error) => this.onConnectError(error as ConnectError));
-    socket.on("job", (data) => this.onNews({ event: "job", data }));
-    socket.on("result", (data) => this.onNews({ event: "result", data }));
-    socket.on("failed", (data) => this.onNews({ event: "failed", data }));
-    socket.on("positions", (places) => this.state.onPositions(places));
-    socket.on("progress", (data) => this.state.onProgress(data));
-    socket.on("waiting_count", (data) => this.state.onWaitingCount(data));
-    socket.on("queue", (lane) => {
-      if ("waiting_count" in lane) this.state.onWaitingCount({ queue: lane.name, count: lane.waiting_count });
-    });
+    const { state } = this;
+    socket.on("job", (data) => this.take(() => state.apply({ event: "job", data })));
+    socket.on("result", (data) => this.take(() => state.apply({ event: "result", data })));
+    socket.on("failed", (data) => this.take(() => state.apply({ event: "failed", data })));
+    socket.on("removed", (data) => this.take(() => state.apply({ event: "removed", data })));
+    socket.on("positions", (places) => this.take(() => state.onPositions(places)));
+    socket.on("progress", (data) => this.take(() => state.onProgress(data)));
+    socket.on("waiting_count", (data) => this.take(() => state.onWaitingCount(data)));
+    socket.on("queue", (lane) => this.take(() => {
+      if ("waiting_count" in lane) state.onWaitingCount({ queue: lane.name, count: lane.waiting_count });
+    }));
     socket.on("schedule", (data) => this.tell("schedule", data));
     globalThis.addEventListener?.("online", this.onOnline);
     globalThis.document?.addEventListener("visibilitychange", this.onVisible);
@@ -215,9 +218,7 @@ export class Session {
   /** The page could not get a token: because nobody answered, or (a QueueError) because there will be none. */
   private onNoToken(problem: QueueError): void {
     if (!problem.isUnreachable) return this.refuse(problem);
-    this.connection.value = "lost";
-    this.socket?.disconnect();
-    this.later(firstTry());
+    this.wait();
   }
 
   private onConnectError(error: ConnectError): void {
@@ -227,8 +228,16 @@ export class Session {
       return;
     }
     const problem = new QueueError(refusal.code, refusal.detail ?? error.message, refusal.status);
+    if (problem.isUnreachable) return this.wait();
     if (problem.code === "token_refused" && this.renew()) return this.later(0);
     this.refuse(problem);
+  }
+
+  /** Nobody could answer just now. */
+  private wait(): void {
+    this.socket?.disconnect();
+    this.connection.value = "lost";
+    this.later(firstTry());
   }
 
   /** Trying again would not help: say why, and wait for somebody to call start. */
@@ -250,7 +259,10 @@ export class Session {
       const since = this.state.cursor;
       const said = await socket.timeout(ANSWER).emitWithAck("hello", since === undefined ? {} : { since });
       if (turn !== this.greeted) return;
-      if (!said.ok) throw new QueueError(said.error.code, said.error.detail, 0, said.error.errors);
+      if (!said.ok) {
+        if (PASSING.includes(said.error.code)) return this.wait();
+        throw new QueueError(said.error.code, said.error.detail, 0, said.error.errors);
+      }
       this.welcome(said);
     } catch (error) {
       if (turn !== this.greeted) return;
@@ -262,31 +274,36 @@ export class Session {
   private welcome(said: HelloDone): void {
     this.owner.value = said.owner;
     const snapshot = this.state.greet(said);
-    for (const news of this.early ?? []) this.state.apply(news);
+    const touched = this.state.listen();
+    const early = this.early ?? [];
     this.early = null;
+    for (const apply of early) apply();
     this.connection.value = "live";
     this.error.value = null;
     void this.refreshMe();
-    if (snapshot) void this.load(said);
+    if (snapshot) void this.load(said, touched);
+    else this.state.giveUp(touched);
   }
 
   /** What had finished before this page, or while the log did not reach back far enough. */
-  private async load(said: HelloDone): Promise<void> {
-    const all = said.jobs.length < GREETED ? said.jobs : [...said.jobs, ...this.state.jobs.values()];
-    const open = new Set(all.map((job) => job.id));
+  private async load(said: HelloDone, touched: Set<string>): Promise<void> {
+    const open = new Set(said.jobs.map((job) => job.id));
+    const last = said.jobs[GREETED - 1]?.id; // so many are told at most, the oldest in their order
+    if (last) for (const id of this.state.jobs.keys()) if (id > last) open.add(id);
     const limit = Math.min(200, this.options.history ?? HISTORY);
-    if (!limit) return;
     const query = `jobs?owner=${encodeURIComponent(said.owner)}&state=succeeded,failed,deleted&limit=${limit}`;
+    const ask = async () => (await this.ask<JobList>(query)).jobs.filter((job) => job.id !== null) as Job[];
     try {
-      await this.state.fill(open, async () => (await this.ask<JobList>(query)).jobs.filter((job) => job.id !== null) as Job[]);
+      await this.state.fill(open, touched, limit ? ask : async () => []);
     } catch (error) {
       this.fail(asQueueError(error));
     }
   }
 
-  private onNews(news: News): void {
-    if (this.early) this.early.push(news);
-    else this.state.apply(news);
+  /** What is told goes in at once, or behind the greeting that is still to be answered. */
+  private take(apply: () => void): void {
+    if (this.early) this.early.push(apply);
+    else apply();
   }
 
   private onResult(id: string): void {

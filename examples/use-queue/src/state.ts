@@ -7,6 +7,7 @@ import type {
   JobPush,
   Place,
   ProgressPush,
+  RemovedPush,
   ResultPush,
   WaitingCountPush,
 } from "./contract";
@@ -20,7 +21,8 @@ export type JobProgress = Omit<ProgressPush, "preview"> & { preview: string | nu
 export type News =
   | { event: "job"; data: JobPush }
   | { event: "result"; data: ResultPush }
-  | { event: "failed"; data: FailedPush };
+  | { event: "failed"; data: FailedPush }
+  | { event: "removed"; data: RemovedPush };
 
 export interface Heard {
   result(jobId: string): void;
@@ -40,6 +42,7 @@ export class State {
   /** Of the last news that was applied: what a reconnect goes on from. */
   cursor: number | undefined;
   private readonly touched = new Set<Set<string>>();
+  private readonly seenToEnd = new Set<string>(); // by REST, and told: the news of it, still on its way, is not told again
 
   constructor(
     private readonly heard: Heard,
@@ -58,17 +61,30 @@ export class State {
     for (const lane of said.queues) this.waiting[lane.name] = lane.waiting_count;
     if (said.replay) for (const news of said.replay as News[]) this.apply(news);
     this.cursor = said.snapshot ? said.cursor : Math.max(this.cursor ?? 0, said.cursor);
-    for (const job of said.jobs) if (job.mine) this.put(job);
+    for (const job of said.jobs) {
+      if (!job.mine) continue;
+      this.put(job);
+      this.resume(job);
+    }
     return Boolean(said.snapshot);
   }
 
-  /**
-   * Apply what REST says of one's own jobs, asked for after a snapshot. `ask` gets it; what events say meanwhile is
-   * newer. `open` are the ids of the greeting: an unfinished job in neither list is no more.
-   */
-  async fill(open: Set<string>, ask: () => Promise<Job[]>): Promise<void> {
+  /** From now on, until the set is given to `fill`: the ids of the jobs of which something newer is said. */
+  listen(): Set<string> {
     const touched = new Set<string>();
     this.touched.add(touched);
+    return touched;
+  }
+
+  giveUp(touched: Set<string>): void {
+    this.touched.delete(touched);
+  }
+
+  /**
+   * Apply what REST says of one's own jobs, asked for after a snapshot. `ask` gets it; what was said since `listen` is
+   * newer. `open` are the ids of the greeting: an unfinished job that nobody named is no more.
+   */
+  async fill(open: Set<string>, touched: Set<string>, ask: () => Promise<Job[]>): Promise<void> {
     try {
       const told = (await ask()).filter((job) => job.mine && !touched.has(job.id));
       const known = new Set([...open, ...touched, ...told.map((job) => job.id)]);
@@ -76,10 +92,12 @@ export class State {
       for (const job of told) {
         const before = this.jobs.get(job.id);
         this.put(job);
-        if (before && !isFinished(before) && job.state === "succeeded") this.heard.result(job.id);
+        if (!before || isFinished(before) || job.state !== "succeeded") continue;
+        this.seenToEnd.add(job.id);
+        this.heard.result(job.id);
       }
     } finally {
-      this.touched.delete(touched);
+      this.giveUp(touched);
     }
   }
 
@@ -95,19 +113,25 @@ export class State {
     this.cursor = data.seq;
     if (event === "job") this.onJob(data);
     else if (event === "result") this.onResult(data);
+    else if (event === "removed") this.onRemoved(data);
     else this.onFailed(data);
   }
 
   private onJob(job: JobPush): void {
     if (!job.mine) return;
-    for (const touched of this.touched) touched.add(job.id);
+    if (!isFinished(job)) this.seenToEnd.delete(job.id);
     this.put(job);
+  }
+
+  private onRemoved({ job_id: id }: RemovedPush): void {
+    for (const touched of this.touched) touched.add(id);
+    this.forget(id);
   }
 
   private onResult({ job_id: id, images }: ResultPush): void {
     const job = this.jobs.get(id);
     if (job) this.jobs.set(id, { ...job, result: { ...job.result, images } });
-    this.heard.result(id);
+    if (!this.seenToEnd.delete(id)) this.heard.result(id);
   }
 
   private onFailed(data: FailedPush): void {
@@ -122,8 +146,7 @@ export class State {
   }
 
   onProgress({ preview, ...progress }: ProgressPush): void {
-    const job = this.jobs.get(progress.job_id);
-    if (!job || isFinished(job)) return;
+    if (this.jobs.get(progress.job_id)?.state !== "processing") return;
     const before = this.progress.get(progress.job_id)?.preview ?? null;
     const shown = preview ? URL.createObjectURL(new Blob([preview], { type: "image/jpeg" })) : before;
     this.progress.set(progress.job_id, { ...progress, preview: shown });
@@ -138,15 +161,19 @@ export class State {
 
   private put(job: Job): void {
     const { seq: _, ...kept } = job as JobPush;
+    for (const touched of this.touched) touched.add(job.id);
     this.jobs.set(job.id, { ...kept, startsAt: this.moment(job.eta_s) });
     if (job.state === "processing") this.begin(job);
     else this.endRun(job.id);
   }
 
   private begin(job: Job): void {
-    if (job.progress && !this.progress.has(job.id)) {
-      this.progress.set(job.id, { ...job.progress, job_id: job.id, preview: null });
-    }
+    if (!this.progress.has(job.id)) this.resume(job);
+  }
+
+  /** How far a greeting says a job is, behind the picture one had. */
+  private resume({ id, progress }: Job): void {
+    if (progress) this.progress.set(id, { ...progress, job_id: id, preview: this.progress.get(id)?.preview ?? null });
   }
 
   forget(id: string): void {
@@ -158,6 +185,7 @@ export class State {
   clear(): void {
     for (const id of [...this.progress.keys()]) this.endRun(id);
     this.jobs.clear();
+    this.seenToEnd.clear();
     this.cursor = undefined;
   }
 

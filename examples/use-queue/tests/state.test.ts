@@ -26,6 +26,7 @@ function job(id: string, values: Partial<Job> = {}): Job {
 }
 const told = (seq: number, id: string, values: Partial<Job> = {}): News => ({ event: "job", data: { ...job(id, values), seq } as JobPush });
 const result = (seq: number, id: string): News => ({ event: "result", data: { job_id: id, images: [picture(id)], seq } });
+const removed = (seq: number, id: string): News => ({ event: "removed", data: { job_id: id, queue: "default", seq } });
 const picture = (id: string) => ({ url: `/${id}.png`, thumbnail_url: `/${id}.webp`, width: 1, height: 1, seed: 1, infotext: "" });
 const hello = (values: Partial<HelloDone>): HelloDone => ({
   ok: true, owner: "ann", admin: false, cursor: 0, waiting_count: 0, jobs: [], queues: [], ...values,
@@ -70,19 +71,73 @@ test("a snapshot begins anew, also where the numbers are lower", async () => {
   const said = hello({ cursor: 10, snapshot: true, jobs: [job("new")] });
   expect(state.greet(said)).toBe(true);
   expect(state.cursor).toBe(10);
-  await state.fill(new Set(["new"]), async () => [job("done", { state: "succeeded", result: { images: [picture("done")] } })]);
+  await state.fill(new Set(["new"]), state.listen(), async () => [job("done", { state: "succeeded", result: { images: [picture("done")] } })]);
   expect(ids()).toEqual(["new", "done"]);
   expect(heard).toEqual(["result done"]); // it ended while nobody listened
 });
 
 test("what events say while REST is asked is newer than its answer", async () => {
   state.greet(hello({ cursor: 10, snapshot: true, jobs: [] }));
-  await state.fill(new Set(), async () => {
+  await state.fill(new Set(), state.listen(), async () => {
     state.apply(told(12, "a", { state: "processing" }));
     return [job("a", { state: "failed" }), job("b", { state: "failed" })];
   });
   expect(state.jobs.get("a")?.state).toBe("processing");
   expect(ids()).toEqual(["a", "b"]);
+});
+
+test("what ended while REST was asked is told once, and again when it ended again", async () => {
+  state.greet(hello({ cursor: 10, snapshot: true, jobs: [job("a", { state: "processing" })] }));
+  await state.fill(new Set(["a"]), state.listen(), async () => [job("a", { state: "succeeded" })]);
+  state.apply(told(12, "a", { state: "succeeded" }));
+  state.apply(result(13, "a"));
+  expect(heard).toEqual(["result a"]);
+  state.apply(told(14, "a"));
+  state.apply(told(16, "a", { state: "succeeded" }));
+  state.apply(result(17, "a"));
+  expect(heard).toEqual(["result a", "result a"]);
+});
+
+test("a job that was accepted or told of while REST was asked is not forgotten", async () => {
+  state.greet(hello({ cursor: 10, snapshot: true }));
+  const touched = state.listen();
+  state.apply(told(12, "early"));
+  await state.fill(new Set(), touched, async () => {
+    state.accepted(job("new"));
+    return [];
+  });
+  expect(ids().sort()).toEqual(["early", "new"]);
+});
+
+test("what is asked after one snapshot does not undo the next one", async () => {
+  state.greet(hello({ cursor: 10, snapshot: true, jobs: [job("a")] }));
+  const touched = state.listen();
+  state.greet(hello({ cursor: 4, snapshot: true, jobs: [job("b")] }));
+  await state.fill(new Set(["b"]), state.listen(), async () => []);
+  await state.fill(new Set(["a"]), touched, async () => []);
+  expect(ids()).toEqual(["b"]);
+});
+
+test("a job that was removed is no more, whoever removed it and when", async () => {
+  state.greet(hello({ cursor: 10, snapshot: true, jobs: [job("a"), job("b"), job("c")] }));
+  state.apply(removed(12, "a"));
+  state.greet(hello({ cursor: 20, replay: [removed(14, "b")] as HelloDone["replay"], jobs: [job("c")] }));
+  expect(ids()).toEqual(["c"]);
+  await state.fill(new Set(), state.listen(), async () => {
+    state.apply(removed(22, "c"));
+    return [job("c", { state: "succeeded" })];
+  });
+  expect(ids()).toEqual([]);
+});
+
+test("how far a greeting says a job is counts, and late progress of a job that waits does not", () => {
+  const at = (step: number) => ({ fraction: step / 10, step, steps: 10, image: 1, images: 1, eta_s: 1 });
+  state.greet(hello({ cursor: 10, snapshot: true, jobs: [job("a", { state: "processing", progress: at(1) })] }));
+  state.greet(hello({ cursor: 10, replay: [], jobs: [job("a", { state: "processing", progress: at(8) })] }));
+  expect(state.progress.get("a")?.step).toBe(8);
+  state.apply(told(12, "a", { state: "scheduled" }));
+  state.onProgress({ job_id: "a", ...at(9) });
+  expect(state.progress.size).toBe(0);
 });
 
 test("places move without news, and are counted down to a moment", () => {

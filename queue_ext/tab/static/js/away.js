@@ -13,6 +13,7 @@ export class Away {
     Object.assign(this, { mount, store, toasts });
     this.wants = JSON.parse(localStorage.getItem(KEPT) || "{}");
     this.ended = { well: 0, failed: 0 };
+    this.open = new Set(); // ids of one's own jobs that are known and have not been heard to end
     this.badge = h("span", { class: "q-tab-count", "aria-hidden": "true" });
     this.element = this.buildMenu();
     store.on("job", (news) => this.heard(news));
@@ -40,7 +41,11 @@ export class Away {
   /** The number of one's own unfinished jobs, where one sees it from elsewhere. */
   render() {
     let n = 0;
-    for (const job of this.store.jobs.values()) n += Boolean(job.mine);
+    for (const job of this.store.jobs.values()) {
+      if (!job.mine) continue;
+      this.open.add(job.id);
+      n += 1;
+    }
     if (n === this.shown) return;
     this.shown = n;
     document.title = (n ? `(${n}) ` : "") + document.title.replace(/^\(\d+\) /, "");
@@ -56,8 +61,11 @@ export class Away {
     return document.querySelectorAll("#tabs > .tab-nav > button")[panels.indexOf(panel)];
   }
 
-  heard({ job, before }) {
-    if (!job.mine || !before || !FINISHED.includes(job.state)) return;
+  /** A greeting may have said that a job is gone before the news of its end comes: what was open is kept here. */
+  heard({ job }) {
+    if (!job.mine) return;
+    if (!FINISHED.includes(job.state)) return void this.open.add(job.id);
+    if (!this.open.delete(job.id)) return;
     this.ended[job.state === "failed" ? "failed" : "well"] += job.state !== "deleted";
     const left = [...this.store.jobs.values()].some((one) => one.mine && one.state !== "scheduled");
     const { well, failed } = this.ended;

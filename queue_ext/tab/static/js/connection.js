@@ -2,7 +2,7 @@
 import { BASE } from "./api.js";
 
 const NAMESPACE = "/queue";
-const EVENTS = ["job", "positions", "line", "progress", "result", "failed", "waiting_count", "queue", "schedule", "empty"];
+const EVENTS = ["job", "removed", "positions", "line", "progress", "result", "failed", "waiting_count", "queue", "schedule", "empty"];
 const FIRST_TRY = 3000; // ms; a host that starts does not survive visitors that come too early
 const SLOWEST_TRY = 20000; // ms
 const JITTER = 0.5; // more or less, so that not all browsers come at once
@@ -71,7 +71,11 @@ export class Connection {
     this.socket = socket;
     for (const event of EVENTS) socket.on(event, (data) => this.take(event, data));
     socket.on("connect", () => this.greet());
-    socket.on("disconnect", () => this.lost());
+    socket.on("disconnect", (reason) => {
+      this.lost();
+      // The server ended it: it stops, or a token did. The library goes on by itself in every other case.
+      if (reason === "io server disconnect") setTimeout(() => socket.connect(), jittered(FIRST_TRY));
+    });
     socket.on("connect_error", (error) => this.refused(error));
     document.addEventListener("visibilitychange", () => this.showPreviews());
   }
@@ -88,9 +92,18 @@ export class Connection {
       store.giveUp(since);
       return socket.disconnect().connect();
     }
-    if (!hello.ok) return this.lost(hello.error.detail);
+    if (!hello.ok) {
+      store.giveUp(since);
+      this.lost(hello.error.detail);
+      await sleep(jittered(FIRST_TRY));
+      return socket.connected ? void socket.disconnect().connect() : undefined;
+    }
     this.welcome(hello, since);
-    await this.refresh();
+    const { id } = socket;
+    while (!(await this.refresh())) {
+      await sleep(jittered(POLL));
+      if (socket.id !== id) return;
+    }
   }
 
   welcome(hello, since) {
@@ -104,7 +117,8 @@ export class Connection {
     const early = this.early;
     this.early = null;
     early.forEach(([event, data]) => this.take(event, data));
-    store.applySnapshot(since, hello.jobs, (job) => job.mine && hello.jobs.length < OWN_LIMIT);
+    const last = hello.jobs.length < OWN_LIMIT ? undefined : hello.jobs.at(-1).id; // of the oldest, in their order
+    store.applySnapshot(since, hello.jobs, (job) => job.mine && !(job.id > last));
     store.setConnection("live");
     hello.queues.forEach((lane) => this.watch(lane.name));
     this.showPreviews();

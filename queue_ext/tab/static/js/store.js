@@ -22,10 +22,10 @@ export class Store {
     this.lines = new Map(); // by lane: its rows, until something changes
     this.stopping = new Set(); // ids whose cancellation was asked for
     this.expected = new Set(); // snapshots that are on their way: what events have said since they were asked for
-    this.listeners = { change: [], job: [], failed: [], schedule: [], missing: [], emptied: [] };
+    this.listeners = { change: [], job: [], removed: [], failed: [], schedule: [], missing: [], emptied: [] };
   }
 
-  /** Call `listener` at every "change", "job" (a job's news), "failed", "schedule", "missing" (a lane to look at), "emptied". */
+  /** Call `listener` at every "change", "job" (a job's news), "removed", "failed", "schedule", "missing" (a lane to look at), "emptied". */
   on(what, listener) {
     this.listeners[what].push(listener);
   }
@@ -146,7 +146,7 @@ export class Store {
 
   /** Called before a snapshot is asked for: what events say from now on is newer than it. */
   expectSnapshot() {
-    const since = { jobs: new Map(), places: new Map() };
+    const since = { jobs: new Map(), places: new Map(), lines: new Map(), progress: new Set() };
     this.expected.add(since);
     return since;
   }
@@ -164,8 +164,13 @@ export class Store {
     for (const job of this.jobs.values()) {
       if (complete(job) && !told.has(job.id) && !since.jobs.has(job.id)) this.forget(job.id);
     }
-    for (const job of jobs) if (job.id && !since.jobs.has(job.id)) this.put(job);
+    for (const job of jobs) {
+      if (!job.id || since.jobs.has(job.id)) continue;
+      if (job.progress && !since.progress.has(job.id)) this.progress.delete(job.id);
+      this.put(job);
+    }
     for (const line of lines) this.setOrder(line);
+    for (const line of since.lines.values()) this.setFront(line);
     for (const id of since.jobs.keys()) if (this.jobs.get(id)) this.findPlace(this.jobs.get(id));
     for (const [id, place] of since.places) this.setPlace(id, place);
     this.lines.clear();
@@ -199,10 +204,16 @@ export class Store {
 
   on_job(job) {
     for (const since of this.expected) since.jobs.set(job.id, job);
-    const before = this.jobs.get(job.id);
     this.put(job);
     this.findPlace(job);
-    this.tell("job", { job, before });
+    this.tell("job", { job });
+  }
+
+  on_removed({ job_id: id }) {
+    for (const since of this.expected) since.jobs.set(id, { id });
+    this.forget(id);
+    this.done.delete(id);
+    this.tell("removed", { id });
   }
 
   on_result({ job_id: id, images }) {
@@ -223,9 +234,14 @@ export class Store {
     this.lines.clear();
   }
 
+  on_line(line) {
+    for (const since of this.expected) since.lines.set(line.queue, line);
+    for (const { job_id: id, ...place } of line.jobs) this.setPlace(id, place);
+    this.setFront(line);
+  }
+
   /** The first places of a line; what stands behind them keeps its order. */
-  on_line({ queue: lane, jobs }) {
-    for (const { job_id: id, ...place } of jobs) this.setPlace(id, place);
+  setFront({ queue: lane, jobs }) {
     const told = jobs.map((job) => job.job_id);
     const known = told.filter((id) => this.jobs.get(id)?.state === "enqueued");
     const first = new Set(told);
@@ -253,6 +269,7 @@ export class Store {
 
   on_progress({ preview, ...progress }) {
     const id = progress.job_id;
+    for (const since of this.expected) since.progress.add(id);
     if (this.jobs.get(id)?.state !== "processing") return;
     this.progress.set(id, progress);
     if (preview) this.setPreview(id, URL.createObjectURL(new Blob([preview], { type: "image/jpeg" })));

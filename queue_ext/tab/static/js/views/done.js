@@ -33,6 +33,7 @@ export class DoneView {
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("keyup", (event) => event.key === " " && event.target.dataset.main !== undefined && event.preventDefault());
     store.on("job", ({ job }) => this.heard(job));
+    store.on("removed", (job) => this.heard(job)); // fits nowhere
     this.setLook(localStorage.getItem(LOOK) === "table" ? "table" : "gallery");
   }
 
