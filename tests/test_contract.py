@@ -143,6 +143,8 @@ def test_every_message_of_a_day_is_as_described(tmp_path: Any) -> None:
             await off_loop(lambda: (http.put("/queues/other"), http.delete("/queues/other")))
             plan = {"name": "often", "cron": "@daily", "template": {"task": "txt2img", "payload": {"prompt": "x"}}}
             await off_loop(lambda: http.post("/schedules", json=plan))
+            await off_loop(lambda: http.delete(f"/jobs/{first}"))
+            await ann.until(lambda b: b.of("removed"))
             await ann.until(lambda b: b.of("schedule") and [q for q in b.of("queue") if "deleted" in q])
             await asked(ann, "hello", {"since": 0})
             await asked(ann, "hello")

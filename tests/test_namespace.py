@@ -616,6 +616,150 @@ def test_what_is_told_while_hello_is_being_answered_lies_behind_its_cursor(
     run(scenario())
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_a_job_that_was_cancelled_and_removed_at_once_is_told_of(gated: Served, gate: Gate, back: bool) -> None:
+    """Nothing is left of it when its news is read."""
+    tail, owner, publish = gated.app.tail, Owner(owner_of(ANN)), threading.Event()
+    at_once = tail._publish
+    tail._publish = lambda rows: (publish.wait(DEADLINE), at_once(rows))[1]  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        publish.set()
+        async with Browser(gated) as ann:
+            await ann.asked("hello")
+            _, waiting = await off_loop(enqueue, gated, ANN, 2)
+            told = await ann.until(lambda ann: [job for job in ann.of("job") if job["id"] == waiting])
+            publish.clear()
+            for _ in range(2):
+                await off_loop(gated.app.queue.cancel_or_remove, owner, waiting)
+            if not back:
+                publish.set()
+                removed = (await ann.until(lambda ann: ann.of("removed")))[0]
+        publish.set()
+        if back:
+            await off_loop(until, lambda: gated.app.namespace.mailbox.seq == gated.app.store.last_seq())
+            async with Browser(gated) as ann:
+                replay = (await ann.asked("hello", {"since": told[-1]["seq"]}))["replay"]
+                removed = next(item["data"] for item in replay if item["event"] == "removed")
+        assert removed["job_id"] == waiting and removed["queue"] == "default" and removed["seq"] > told[-1]["seq"]
+
+    run(scenario())
+
+
+def test_a_watcher_of_a_quiet_queue_is_told_its_line(gated: Served, gate: Gate) -> None:
+    async def scenario() -> None:
+        await off_loop(enqueue, gated, ANN, 3)
+        await off_loop(gate.started.wait, 10)
+        async with Browser(gated) as ann:
+            await ann.asked("hello")
+            await ann.until(lambda ann: ann.of("positions"))
+            await ann.quiet()
+            await ann.asked("watch", {"queue": "default"})
+            assert len((await ann.until(lambda ann: ann.of("line")))[0]["jobs"]) == 2
+
+    run(scenario())
+
+
+def test_nobody_is_told_how_many_wait_in_a_queue_that_is_no_more(gated: Served, gate: Gate) -> None:
+    async def scenario() -> None:
+        await off_loop(enqueue, gated)
+        await off_loop(gate.started.wait, 10)
+        async with Browser(gated) as ann:
+            await ann.asked("hello")
+            await off_loop(lambda: enqueue(gated, queue="old"))
+            await ann.until(lambda ann: {"queue": "old", "count": 1} in ann.of("waiting_count"))
+            await off_loop(gated.app.store.clear_queue, "old", "cleared")
+            await off_loop(gated.app.store.delete_queue, "old")
+            await ann.until(lambda ann: {"name": "old", "deleted": True} in ann.of("queue"))
+            await off_loop(enqueue, gated)
+            await ann.until(lambda ann: {"queue": "default", "count": 1} in ann.of("waiting_count"))
+            deleted = next(n for n, (_, event, data) in enumerate(ann.heard) if event == "queue" and "deleted" in data)
+            assert not [
+                data for _, event, data in ann.heard[deleted:] if event == "waiting_count" and data["queue"] == "old"
+            ]
+
+    run(scenario())
+
+
+CAROL = "carol-is-a-third-secret"
+
+
+def test_what_a_greeting_told_in_passing_is_told_again(gated: Served, gate: Gate) -> None:
+    """It read a count and a place that had gone back to what others were told last when they were looked at again."""
+    tail, store, publish = gated.app.tail, gated.app.store, threading.Event()
+    at_once = tail._publish
+    tail._publish = lambda rows: (publish.wait(DEADLINE), at_once(rows))[1]  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        publish.set()
+        await off_loop(enqueue, gated)
+        await off_loop(gate.started.wait, 10)
+        async with Browser(gated) as ann:
+            await ann.asked("hello")
+            mine = (await off_loop(enqueue, gated))[0]
+            await ann.until(lambda ann: {"queue": "default", "count": 1} in ann.of("waiting_count"))
+            await ann.quiet()
+            publish.clear()
+            urgent = (await off_loop(lambda: enqueue(gated, BOB, priority=9)))[0]
+            async with Browser(gated, CAROL) as carol, Browser(gated) as again:
+                assert (await carol.asked("hello"))["waiting_count"] == 2
+                greeted = {job["id"]: job["position"] for job in (await again.asked("hello"))["jobs"]}
+                assert greeted[mine] == 2
+                await off_loop(store.cancel, [urgent], "gone")
+                publish.set()
+                await carol.until(lambda carol: carol.of("waiting_count")[-1:] == [{"queue": "default", "count": 1}])
+                await again.until(lambda again: [said[mine]["position"] for said in again.of("positions")][-1:] == [1])
+
+    run(scenario())
+
+
+def test_what_a_push_told_in_passing_is_told_again(gated: Served, gate: Gate) -> None:
+    """A job and a queue are told with a place and a count, which may have gone back when they are looked at again."""
+    store = gated.app.store
+
+    def place(ann: Browser, job_id: str) -> Any:
+        told = [data[job_id] if event == "positions" else data for _, event, data in ann.heard
+                if (event == "positions" and job_id in data) or (event == "job" and data["id"] == job_id)]  # fmt: skip
+        return told[-1]["position"]
+
+    def count(ann: Browser) -> Any:
+        told = [data.get("count", data.get("waiting_count")) for data in ann.of("waiting_count", "queue")]
+        return told[-1]
+
+    async def scenario() -> None:
+        await off_loop(enqueue, gated, BOB)
+        await off_loop(gate.started.wait, 10)
+        async with Browser(gated) as ann:
+            await ann.asked("hello")
+            mine = (await off_loop(enqueue, gated))[0]
+            await ann.until(lambda ann: [said for said in ann.of("positions") if mine in said] and count(ann) == 1)
+            await ann.quiet()
+            gated.app.namespace._positions_at = time.monotonic() + 2  # as just after places were sent
+            urgent = (await off_loop(lambda: enqueue(gated, BOB, priority=9)))[0]
+            await off_loop(store.edit, mine, True, {"name": "renamed"}, None, None, None)
+            await off_loop(store.put_queue, "default", {"retry_attempts": 2})
+            await ann.until(lambda ann: place(ann, mine) == 2 and count(ann) == 2)
+            await off_loop(store.cancel, [urgent], "gone")
+            await ann.until(lambda ann: place(ann, mine) == 1 and count(ann) == 1)
+
+    run(scenario())
+
+
+def test_half_an_event_that_the_log_has_forgotten_is_told_by_a_snapshot(shared: Served) -> None:
+    """The connection broke between a job's end and its pictures."""
+
+    async def scenario() -> None:
+        async with Browser(shared) as ann:
+            await ann.asked("hello")
+            await off_loop(enqueue, shared)
+            end = await ann.until(lambda ann: [job for job in ann.of("job") if job["state"] == "succeeded"])
+        await off_loop(shared.app.store.trim, time.time() + 3 * 86400)
+        async with Browser(shared) as ann:
+            assert (await ann.asked("hello", {"since": end[0]["seq"]}))["snapshot"] is True
+
+    run(scenario())
+
+
 def test_who_was_away_too_long_or_comes_from_elsewhere_gets_a_snapshot(shared: Served) -> None:
     async def scenario() -> None:
         job_id = (await off_loop(enqueue, shared))[0]

@@ -2,12 +2,13 @@
 
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,10 @@ class LateHello:
     """Stands between the sockets of a browser's pages and their server, from the next load of a page on."""
 
     def __init__(self, context: Any) -> None:
-        self.held: list[Any] = []
-        self._holding = False
+        self.held: list[Callable[[], None]] = []
+        self._holding = ""  # the greeting or its answer
         self._told: list[str] = []  # frames of the present connection
+        self._asked = ""  # what the answer to its greeting begins with
         self._open: Any = None
         context.route_web_socket(re.compile("socket[.]io"), self._between)
 
@@ -97,32 +99,50 @@ class LateHello:
         self._open, self._told = page, []
 
         def send(frame: Any) -> None:
-            if self._holding and '["hello"' in str(frame):
+            if greeting := re.match(r'42/queue,(\d+)\["hello"', str(frame)):
+                self._asked = f"43/queue,{greeting[1]}["
+            if greeting and self._holding == "greeting":
                 self.held.append(lambda: server.send(frame))
             else:
                 server.send(frame)
 
         def hear(frame: Any) -> None:
-            self._told.append(str(frame))
-            page.send(frame)
+            if self._holding == "answer" and str(frame).startswith(self._asked):
+                self.held.append(lambda: page.send(frame))
+            else:
+                self._told.append(str(frame))
+                page.send(frame)
 
         page.on_message(send)
         server.on_message(hear)
 
-    def hold(self) -> None:
-        """The connection is lost, and the greeting of the next one reaches the server late."""
-        self._holding = True
+    def hold(self, what: str = "greeting") -> None:
+        """The connection is lost, and the ``greeting`` of the next one, or the ``answer`` to it, arrives late."""
+        self._holding = what
         self._open.close()
 
-    def told(self, event: str) -> bool:
-        """Whether the server has told of such an event since the page came back."""
-        return any(f'["{event}"' in frame for frame in self._told)
+    def told(self, text: str) -> bool:
+        """Whether the server has told of such a thing since the page came back."""
+        return any(text in frame for frame in self._told)
 
     def let_go(self) -> None:
         for send in self.held:
             send()
+        self._over()
+
+    def refuse(self) -> None:
+        """Answer the greeting as the server does when its database is away."""
+        error = {"code": "storage_unavailable", "detail": "The queue cannot store this now.", "errors": []}
+        self._open.send(f"{self._asked}{json.dumps({'ok': False, 'error': error})}]")
+        self._over()
+
+    def hang_up(self) -> None:
+        """The server ends the connection, as it does when it stops and when a token ends."""
+        self._open.send("41/queue,")
+
+    def _over(self) -> None:
         self.held.clear()
-        self._holding = False
+        self._holding = ""
 
 
 class Visitor:

@@ -266,11 +266,49 @@ def test_a_job_that_ends_while_the_page_says_hello_is_shown(visitor: Enter, serv
     hello.hold()
     ann.page.evaluate("dispatchEvent(new Event('online'))")  # comes back at once
     _heard(ann, lambda: hello.held, "the page comes back and says hello")
-    _heard(ann, lambda: hello.told("result"), "the job has ended")
+    _heard(ann, lambda: hello.told('["result"'), "the job has ended")
     hello.let_go()
     ann.tile(job_id).wait_for()
     _expect_count(ann.row(job_id), 0)
     _expect_count(ann.page.locator(".toast", has_text="ends in between"), 1)
+
+
+def test_a_page_that_was_hung_up_on_or_not_greeted_comes_back(visitor: Enter, server: Server) -> None:
+    ann = visitor()
+    hello = LateHello(ann.context)
+    ann.page.reload()
+    ann.enter()
+    hello.hang_up()
+    ann.page.locator('.state[data-state="lost"]').wait_for()
+    ann.page.locator(LIVE).wait_for()
+    hello.hold()
+    ann.page.evaluate("dispatchEvent(new Event('online'))")
+    _heard(ann, lambda: hello.held, "the page comes back and says hello")
+    hello.refuse()
+    ann.page.locator('.state[data-state="lost"]').wait_for()
+    ann.page.locator(LIVE).wait_for()
+    ann.tile(ann.submit("goes on", 2)).wait_for()
+
+
+def test_what_is_told_of_places_while_the_page_says_hello_is_newer_than_its_answer(
+    visitor: Enter, server: Server
+) -> None:
+    ann = visitor()
+    hello = LateHello(ann.context)
+    ann.page.reload()
+    ann.enter()
+    ann.submit("runs", 1000)
+    first, second = ann.submit("first", 2), ann.submit("second", 2)
+    _expect_text(ann.row(second).locator(".where span").first, "2 before you")
+    hello.hold("answer")
+    ann.page.evaluate("dispatchEvent(new Event('online'))")
+    _heard(ann, lambda: hello.held, "the server has answered")
+    server.post(f"/v1/jobs/{second}/move", {"to": "front"})
+    _heard(ann, lambda: hello.told(f'{second}":{{"position":1'), "the places are told")
+    hello.let_go()
+    _expect_text(ann.row(second).locator(".where span").first, "1 before you")
+    _expect_text(ann.row(first).locator(".where span").first, "2 before you")
+    server.post("/v1/jobs/actions", {"action": "cancel", "filter": {}})
 
 
 def test_mounted_and_unmounted_fifty_times_nothing_is_left(visitor: Enter) -> None:

@@ -897,11 +897,81 @@ def test_a_job_that_ends_while_the_page_says_hello_is_heard_of(opened: Callable[
     page.locator(".q-running", has_text="ends in between").wait_for()
     hello.hold()
     until(lambda: page.clock.fast_forward(5_000) or hello.held, "the page comes back and says hello")
-    until(lambda: page.evaluate("true") and hello.told("result"), "the job has ended")
+    until(lambda: page.evaluate("true") and hello.told('["result"'), "the job has ended")
     assert page.evaluate("heard") == []
     hello.let_go()
     page.wait_for_function("heard.length === 2")
     page.locator(".q-tile button[title='ends in between'] img").wait_for()
+
+
+def test_a_page_that_was_hung_up_on_or_not_greeted_comes_back(opened: Callable[..., Any]) -> None:
+    page = opened(clock=True)
+    hello = LateHello(page.context)
+    page.reload()
+    page.locator(LIVE).wait_for()
+    hello.hang_up()
+    page.locator('.q-state[data-state="lost"]').wait_for()
+    _hurry(page, page.locator(LIVE))
+    hello.hold()
+    until(lambda: page.clock.fast_forward(5_000) or hello.held, "the page comes back and says hello")
+    hello.refuse()
+    page.locator('.q-state[data-state="lost"]').wait_for()
+    _hurry(page, page.locator(LIVE))
+    _submit(page, "goes on", steps=2)
+    page.locator(".q-tile button[title='goes on'] img").wait_for()
+
+
+def test_what_another_page_removed_is_shown_no_more(opened: Callable[..., Any], server: Server) -> None:
+    page = opened()
+    _submit(page, "made and removed", steps=2)
+    tile = page.locator(".q-tile button[title='made and removed'] img")
+    tile.wait_for()
+    page.get_by_role("tab", name="Done").click()
+    page.locator(".q-done button[title='made and removed'] img").wait_for()
+    server.post("jobs/actions", {"action": "delete", "filter": {"q": "made and removed"}})
+    _expect_count(page.locator(".q-done button[title='made and removed']"), 0)
+    page.get_by_role("tab", name="Queue").click()
+    _expect_count(tile, 0)
+
+
+def test_a_page_without_a_socket_shows_how_far_a_job_is(opened: Callable[..., Any], browser: Any) -> None:
+    """Each time it asks, and not as it was when it asked first."""
+    page = opened(expect_live=False, clock=True)
+    page.route("**/vendor/socket.io.esm.min.js", lambda route: route.abort())
+    page.reload()
+    page.locator('.q-state[data-state="polling"]').wait_for()
+    _submit(page, "long", steps=500)
+    bar = page.locator(".q-running [role=progressbar]")
+    _hurry(page, bar)
+
+    def shown() -> int:
+        return int(bar.get_attribute("aria-valuenow") or 0)
+
+    first = shown()
+    until(lambda: page.clock.fast_forward(6_000) or shown() > first, "it goes on")
+    page.troubles.clear()  # the library that did not come
+
+
+def test_a_line_that_was_moved_while_it_was_asked_for_stays_moved(opened: Callable[..., Any], server: Server) -> None:
+    page = opened(clock=True)
+    hello = LateHello(page.context)
+    page.reload()
+    page.locator(LIVE).wait_for()
+    _submit(page, "runs for long", steps=1000)
+    _submit(page, "first", "second", "third", steps=2)
+    titles = page.locator(".q-line .q-row .q-open")
+    late: list[Any] = []
+    page.route("**/v1/jobs?order=line**", lambda route: late.append((route, route.fetch())))
+    hello.hold("")
+    until(lambda: page.clock.fast_forward(5_000) or late, "the page comes back and asks for the line")
+    third = next(job["id"] for job in late[0][1].json()["jobs"] if job["prompt"] == "third")
+    server.post(f"jobs/{third}/move", {"to": "front"})
+    _expect_text(titles.first, re.compile("third"))
+    for route, answer in late:
+        route.fulfill(response=answer)
+    page.unroute("**/v1/jobs?order=line**")
+    page.wait_for_load_state("networkidle")
+    _expect_text(titles.first, re.compile("third"))
 
 
 def test_a_page_that_stays_open_while_the_database_is_replaced_hears_the_new_one(
