@@ -430,6 +430,27 @@ def test_the_plain_page_shows_a_picture(browser: Any, built: Built, site: str, s
     assert not errors
 
 
+def test_the_plain_page_comes_back_when_it_was_hung_up_on_or_not_greeted(
+    browser: Any, built: Built, site: str, server: Server
+) -> None:
+    if vendor.ensure() is None:
+        require("the socket library cannot be had")
+    shutil.copy(ROOT / "examples" / "plain" / "index.html", built.site / "plain.html")
+    page = browser.new_page()
+    hello = LateHello(page.context)
+    page.goto(f"{site}/plain.html?server={server.root}")
+    _expect_text(page.locator("#state"), "live")
+    hello.hang_up()
+    _expect_text(page.locator("#state"), "connection lost, trying again")
+    _expect_text(page.locator("#state"), "live")
+    hello.hold()
+    until(lambda: page.evaluate("true") and hello.held, "the page comes back and says hello")
+    hello.refuse()
+    _expect_text(page.locator("#state"), "The queue cannot store this now.")
+    _expect_text(page.locator("#state"), "live")
+    page.close()
+
+
 def test_the_python_client_outlives_the_server_and_saves_its_picture(server: Server, tmp_path: Path) -> None:
     server.post("/v1/queues/default/pause")
     script = str(ROOT / "examples" / "python" / "client.py")
