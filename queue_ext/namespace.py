@@ -1,8 +1,8 @@
 """Socket.IO: events in, pushes out. The one place where threads meet the event loop, with one emitter task.
 
 Threads leave notes (``Mailbox``); the emitter picks them up in the loop, reads what it needs in a worker thread and
-sends. News (``job``, ``result``, ``failed``, ``removed``) follow the event log; states (positions, counts, progress) are only ever
-sent as the latest.
+sends. News (``job``, ``result``, ``failed``, ``removed``) follow the event log; states (positions, counts, progress)
+are only ever sent as the latest.
 """
 
 import asyncio
@@ -493,9 +493,9 @@ class QueueNamespace(socketio.AsyncNamespace):
         informed = [sid for sid, client in self._clients.items() if (client.since or 0) >= data["seq"]]
         await self._send(name, _for(data, True), f"owner:{owner}", skip=informed)
         if name in SEEN_BY_ALL:
-            # It told a place that may be another one, or again the one told before, when places are compared.
-            self._sent_positions.pop(owner, None)
-            self._sent_lines.pop(data["queue"], None)
+            if data.get("position"):  # a place in passing: it may be again the one sent before when places are compared
+                self._sent_positions.pop(owner, None)
+                self._sent_lines.pop(data["queue"], None)
             own = [sid for sid, client in self._clients.items() if client.owner.id == owner]
             watchers = [EVERYTHING, f"job:{data.get('id') or data['job_id']}", f"queue:{data['queue']}"]
             await self._send(name, _for(data, False), watchers, skip=own + informed)
@@ -573,13 +573,15 @@ class QueueNamespace(socketio.AsyncNamespace):
         watched = {
             room[6:] for client in self._clients.values() for room in client.watched if room.startswith("queue:")
         }
-        greeted, self._greeted = self._greeted, set()
+        greeted = set(self._greeted)  # whoever is greeted from here on may have been told what is newer
         counts, places, lines = await work(self._places, owners, watched)
+        self._greeted -= greeted
         greeted &= self._clients.keys()
         for sid in greeted:
-            await self._send("positions", places.get(self._clients[sid].owner.id, {}), sid)
+            if own := places.get(self._clients[sid].owner.id):
+                await self._send("positions", own, sid)
         for owner in owners & {client.owner.id for client in self._clients.values()}:
-            if places.get(owner, {}) != self._sent_positions.get(owner):
+            if places.get(owner, {}) != self._sent_positions.get(owner, {}):
                 self._sent_positions[owner] = places.get(owner, {})
                 await self._send("positions", places.get(owner, {}), f"owner:{owner}", skip=list(greeted))
         for queue, line in lines.items():
