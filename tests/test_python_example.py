@@ -64,9 +64,21 @@ def ended(found: Served, job_id: str) -> None:
     until(lambda: found.app.store.job(job_id)["state"] == "succeeded")
 
 
+@pytest.mark.parametrize("troubles", [[], [OSError("nobody answers"), ValueError("not JSON")]])
 def test_its_job_ends_while_it_is_away_for_longer_than_news_are_kept(
-    client: Any, found: Served, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    client: Any, found: Served, gate: Gate, monkeypatch: pytest.MonkeyPatch, troubles: list[Exception]
 ) -> None:
+    """Where it asks how the job stands, it may have to ask again."""
+    left = list(troubles)
+    look = client.Client.look
+
+    async def looking(made: Any) -> None:
+        if left:
+            raise left.pop()
+        await look(made)
+
+    monkeypatch.setattr(client.Client, "look", looking)
+
     async def meanwhile(made: Any) -> None:
         await known(made)
         monkeypatch.setattr(client, "PAUSE", 1.0)
@@ -75,7 +87,7 @@ def test_its_job_ends_while_it_is_away_for_longer_than_news_are_kept(
         await off_loop(ended, found, made.job_id)
         await off_loop(found.app.store.trim, found.app.store.job(made.job_id)["finished_at"] + 3 * 86400)
 
-    assert len(pictures(client, found, gate, meanwhile)) == 1
+    assert len(pictures(client, found, gate, meanwhile)) == 1 and not left
 
 
 def test_the_server_hangs_up(client: Any, found: Served, gate: Gate) -> None:

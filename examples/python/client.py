@@ -29,6 +29,7 @@ class Client:
         self.early: list[tuple[str, dict]] | None = None  # news that came before the greeting was answered
         self.job_id: str | None = None
         self.outcomes: dict[str, list[str] | RuntimeError] = {}  # by job: it may end before we know that it is ours
+        self.unsure = False  # whether it may have ended longer ago than news are kept
         self.live, self.news = asyncio.Event(), asyncio.Event()
         self.socket = socketio.AsyncClient(reconnection=False)  # the library's own stops when the server hangs up
         self.socket.on("positions", self.on_positions, namespace=NAMESPACE)
@@ -48,6 +49,7 @@ class Client:
             job = await self.enqueue(request)
             print(job["message"])
             self.job_id = job["id"]
+            self.judge(job)  # one that was sent before, to an answer that got lost, may have ended
             while self.job_id not in self.outcomes:
                 self.news.clear()
                 await self.news.wait()
@@ -73,7 +75,7 @@ class Client:
                 await self.greet()
                 self.live.set()
                 await self.socket.wait()
-            except (RuntimeError, OSError, socketio.exceptions.SocketIOError) as error:
+            except (RuntimeError, OSError, ValueError, socketio.exceptions.SocketIOError) as error:
                 print(f"not connected: {error}")
             self.live.clear()
             await self.socket.disconnect()
@@ -111,18 +113,24 @@ class Client:
         self.since = said["cursor"] if said.get("snapshot") else max(self.since or 0, said["cursor"])
         for event, data in waiting:
             await self.hear(event, data)
-        if said.get("snapshot") and self.job_id and self.job_id not in {job["id"] for job in said["jobs"]}:
-            await self.look()  # it ended longer ago than news are kept
+        self.unsure |= bool(said.get("snapshot"))
+        if self.unsure and self.job_id:
+            await self.look()
+            self.unsure = False
 
     async def look(self) -> None:
-        """Ask how the job stands."""
+        """Ask how the job stands. Raises OSError or ValueError while nobody can tell."""
         address = f"{self.server}/queue-ext/v1/jobs/{self.job_id}"
         asked = urllib.request.Request(address, headers={"X-Queue-Client": self.client_id})
         try:
-            with await asyncio.to_thread(urllib.request.urlopen, asked) as answer:
-                job = json.load(answer)
+            with await asyncio.to_thread(urllib.request.urlopen, asked, timeout=30) as answer:
+                self.judge(json.load(answer))
         except urllib.error.HTTPError as error:
-            return self.end(str(self.job_id), RuntimeError(json.load(error)["detail"]))
+            if error.code != 404:
+                raise
+            self.end(str(self.job_id), RuntimeError("the job is no more"))
+
+    def judge(self, job: dict) -> None:
         if job["state"] == "succeeded":
             self.on_result({"job_id": job["id"], "images": job["result"]["images"]})
         elif job["state"] in ("failed", "deleted"):

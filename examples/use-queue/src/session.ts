@@ -58,7 +58,7 @@ const ANSWER = 10000; // ms an event may take to be acknowledged
 const CHECK = 5000; // ms a connection may take to show that it lives after the lid was opened
 const PAUSE = 2000; // ms between two tries of a request
 const HISTORY = 50;
-const PASSING = ["storage_unavailable", "defect"]; // what a greeting may be refused for, and not the next time
+const PASSING = "storage_unavailable"; // what a greeting is refused for now, and most likely not the next time
 const GREETED = 1000; // unfinished jobs a greeting holds at most
 
 export class Session {
@@ -260,7 +260,7 @@ export class Session {
       const said = await socket.timeout(ANSWER).emitWithAck("hello", since === undefined ? {} : { since });
       if (turn !== this.greeted) return;
       if (!said.ok) {
-        if (PASSING.includes(said.error.code)) return this.wait();
+        if (said.error.code === PASSING) return this.wait();
         throw new QueueError(said.error.code, said.error.detail, 0, said.error.errors);
       }
       this.welcome(said);

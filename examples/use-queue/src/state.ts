@@ -119,7 +119,6 @@ export class State {
 
   private onJob(job: JobPush): void {
     if (!job.mine) return;
-    if (!isFinished(job)) this.seenToEnd.delete(job.id);
     this.put(job);
   }
 
@@ -178,6 +177,7 @@ export class State {
 
   forget(id: string): void {
     this.jobs.delete(id);
+    this.seenToEnd.delete(id);
     this.endRun(id);
   }
 

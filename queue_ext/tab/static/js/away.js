@@ -17,6 +17,8 @@ export class Away {
     this.badge = h("span", { class: "q-tab-count", "aria-hidden": "true" });
     this.element = this.buildMenu();
     store.on("job", (news) => this.heard(news));
+    store.on("removed", ({ id }) => this.open.delete(id));
+    store.on("anew", () => (this.open = new Set([...store.jobs.values()].filter((job) => job.mine).map((job) => job.id))));
   }
 
   buildMenu() {

@@ -8,6 +8,7 @@ const SLOWEST_TRY = 20000; // ms
 const JITTER = 0.5; // more or less, so that not all browsers come at once
 const POLL = 5000; // ms, without a socket
 const HELLO_TIMEOUT = 10000; // ms
+const PASSING = "storage_unavailable"; // what a greeting is refused for now, and most likely not the next time
 const LINE_LIMIT = 100; // rows of a line at a time
 const OWN_LIMIT = 1000; // own jobs in a greeting at most
 const MISSING_INTERVAL = 1000; // ms between two looks at a line of which we know too little
@@ -74,7 +75,7 @@ export class Connection {
     socket.on("disconnect", (reason) => {
       this.lost();
       // The server ended it: it stops, or a token did. The library goes on by itself in every other case.
-      if (reason === "io server disconnect") setTimeout(() => socket.connect(), jittered(FIRST_TRY));
+      if (reason === "io server disconnect") setTimeout(() => socket.active || socket.connect(), jittered(FIRST_TRY));
     });
     socket.on("connect_error", (error) => this.refused(error));
     document.addEventListener("visibilitychange", () => this.showPreviews());
@@ -92,18 +93,19 @@ export class Connection {
       store.giveUp(since);
       return socket.disconnect().connect();
     }
+    const { id } = socket;
     if (!hello.ok) {
       store.giveUp(since);
       this.lost(hello.error.detail);
-      await sleep(jittered(FIRST_TRY));
-      return socket.connected ? void socket.disconnect().connect() : undefined;
+      await sleep(jittered(hello.error.code === PASSING ? FIRST_TRY : SLOWEST_TRY));
+      return void (socket.id === id && socket.disconnect().connect());
     }
     this.welcome(hello, since);
-    const { id } = socket;
-    while (!(await this.refresh())) {
+    while (!(await this.refresh(hello.snapshot))) {
       await sleep(jittered(POLL));
       if (socket.id !== id) return;
     }
+    if (hello.snapshot) store.tell("anew");
   }
 
   welcome(hello, since) {
@@ -112,7 +114,6 @@ export class Connection {
     store.setLanes(hello.queues);
     for (const { event, data } of hello.replay || []) store.apply(event, data);
     store.seq = hello.snapshot ? hello.cursor : Math.max(store.seq ?? 0, hello.cursor);
-    if (hello.snapshot) store.done.clear(); // what is done is asked for anew: it may be another database
     // What came behind the cursor is newer than the jobs, and says of one that has ended more than that it is gone.
     const early = this.early;
     this.early = null;
@@ -177,8 +178,9 @@ export class Connection {
     }
   }
 
-  /** Everything the page shows, by REST: once after connecting, every few seconds where there is no socket. */
-  async refresh() {
+  /** Everything the page shows, by REST: once after connecting, every few seconds where there is no socket. `anew`:
+   * what is known to be done may have gone, or be another database's. */
+  async refresh(anew = false) {
     const { api, store } = this;
     return this.snapshot(async () => {
       if (store.connection !== "live") store.setLanes((await api.get("queues")).queues);
@@ -194,7 +196,7 @@ export class Connection {
         if (job.state !== "enqueued") return !later.next_cursor || !job.mine;
         return !job.mine || whole.has(job.queue);
       };
-      return [[...running.jobs, ...later.jobs, ...done, ...lines.flatMap((line) => line.jobs)], complete, this.orders(lines)];
+      return [[...running.jobs, ...later.jobs, ...done, ...lines.flatMap((line) => line.jobs)], complete, this.orders(lines), anew];
     });
   }
 

@@ -22,10 +22,11 @@ export class Store {
     this.lines = new Map(); // by lane: its rows, until something changes
     this.stopping = new Set(); // ids whose cancellation was asked for
     this.expected = new Set(); // snapshots that are on their way: what events have said since they were asked for
-    this.listeners = { change: [], job: [], removed: [], failed: [], schedule: [], missing: [], emptied: [] };
+    this.listeners = { change: [], job: [], removed: [], failed: [], schedule: [], missing: [], emptied: [], anew: [] };
   }
 
-  /** Call `listener` at every "change", "job" (a job's news), "removed", "failed", "schedule", "missing" (a lane to look at), "emptied". */
+  /** Call `listener` at every "change", "job" (a job's news), "removed", "failed", "schedule", "missing" (a lane to look at), "emptied",
+   * "anew" (what was missed is known only as it is now). */
   on(what, listener) {
     this.listeners[what].push(listener);
   }
@@ -157,9 +158,10 @@ export class Store {
   }
 
   /** Take what REST or a greeting said. `complete(job)` tells which jobs we hold would be in it, if they still were.
-   * `lines`: [{ lane, ids, next, append }] for the lines in it. */
-  applySnapshot(since, jobs, complete, lines = []) {
+   * `lines`: [{ lane, ids, next, append }] for the lines in it. `anew`: what is done is no more than what it says. */
+  applySnapshot(since, jobs, complete, lines = [], anew = false) {
     this.expected.delete(since);
+    if (anew) for (const id of this.done.keys()) if (!since.jobs.has(id)) this.done.delete(id);
     const told = new Set(jobs.map((job) => job.id));
     for (const job of this.jobs.values()) {
       if (complete(job) && !told.has(job.id) && !since.jobs.has(job.id)) this.forget(job.id);
@@ -203,14 +205,20 @@ export class Store {
   }
 
   on_job(job) {
-    for (const since of this.expected) since.jobs.set(job.id, job);
+    for (const since of this.expected) {
+      since.jobs.set(job.id, job);
+      since.lines.delete(job.queue);
+    }
     this.put(job);
     this.findPlace(job);
     this.tell("job", { job });
   }
 
-  on_removed({ job_id: id }) {
-    for (const since of this.expected) since.jobs.set(id, { id });
+  on_removed({ job_id: id, queue }) {
+    for (const since of this.expected) {
+      since.jobs.set(id, { id });
+      since.lines.delete(queue);
+    }
     this.forget(id);
     this.done.delete(id);
     this.tell("removed", { id });
