@@ -720,11 +720,11 @@ def test_what_a_push_told_in_passing_is_told_again(gated: Served, gate: Gate) ->
     def place(ann: Browser, job_id: str) -> Any:
         told = [data[job_id] if event == "positions" else data for _, event, data in ann.heard
                 if (event == "positions" and job_id in data) or (event == "job" and data["id"] == job_id)]  # fmt: skip
-        return told[-1]["position"]
+        return told and told[-1]["position"]
 
     def count(ann: Browser) -> Any:
         told = [data.get("count", data.get("waiting_count")) for data in ann.of("waiting_count", "queue")]
-        return told[-1]
+        return told and told[-1]
 
     async def scenario() -> None:
         await off_loop(enqueue, gated, BOB)

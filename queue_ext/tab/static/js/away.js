@@ -13,7 +13,7 @@ export class Away {
     Object.assign(this, { mount, store, toasts });
     this.wants = JSON.parse(localStorage.getItem(KEPT) || "{}");
     this.ended = { well: 0, failed: 0 };
-    this.open = new Set(); // ids of one's own jobs that are known and have not been heard to end
+    this.open = new Set(); // ids of own jobs that have not been heard to end
     this.badge = h("span", { class: "q-tab-count", "aria-hidden": "true" });
     this.element = this.buildMenu();
     store.on("job", (news) => this.heard(news));
@@ -63,7 +63,7 @@ export class Away {
     return document.querySelectorAll("#tabs > .tab-nav > button")[panels.indexOf(panel)];
   }
 
-  /** A greeting may have said that a job is gone before the news of its end comes: what was open is kept here. */
+  /** A greeting may have said that a job is gone before its end is heard: what was open is kept here. */
   heard({ job }) {
     if (!job.mine) return;
     if (!FINISHED.includes(job.state)) return void this.open.add(job.id);

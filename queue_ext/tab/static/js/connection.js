@@ -8,7 +8,7 @@ const SLOWEST_TRY = 20000; // ms
 const JITTER = 0.5; // more or less, so that not all browsers come at once
 const POLL = 5000; // ms, without a socket
 const HELLO_TIMEOUT = 10000; // ms
-const PASSING = "storage_unavailable"; // what a greeting is refused for now, and most likely not the next time
+const PASSING = "storage_unavailable"; // refuses a greeting, and most likely not the next
 const LINE_LIMIT = 100; // rows of a line at a time
 const OWN_LIMIT = 1000; // own jobs in a greeting at most
 const MISSING_INTERVAL = 1000; // ms between two looks at a line of which we know too little
@@ -74,7 +74,7 @@ export class Connection {
     socket.on("connect", () => this.greet());
     socket.on("disconnect", (reason) => {
       this.lost();
-      // The server ended it: it stops, or a token did. The library goes on by itself in every other case.
+      // The server ended it; the library goes on by itself in every other case.
       if (reason === "io server disconnect") setTimeout(() => socket.active || socket.connect(), jittered(FIRST_TRY));
     });
     socket.on("connect_error", (error) => this.refused(error));
@@ -114,11 +114,11 @@ export class Connection {
     store.setLanes(hello.queues);
     for (const { event, data } of hello.replay || []) store.apply(event, data);
     store.seq = hello.snapshot ? hello.cursor : Math.max(store.seq ?? 0, hello.cursor);
-    // What came behind the cursor is newer than the jobs, and says of one that has ended more than that it is gone.
+    // What came behind the cursor is newer than the jobs.
     const early = this.early;
     this.early = null;
     early.forEach(([event, data]) => this.take(event, data));
-    const last = hello.jobs.length < OWN_LIMIT ? undefined : hello.jobs.at(-1).id; // of the oldest, in their order
+    const last = hello.jobs[OWN_LIMIT - 1]?.id; // of the oldest, in their order
     store.applySnapshot(since, hello.jobs, (job) => job.mine && !(job.id > last));
     store.setConnection("live");
     hello.queues.forEach((lane) => this.watch(lane.name));
@@ -178,8 +178,7 @@ export class Connection {
     }
   }
 
-  /** Everything the page shows, by REST: once after connecting, every few seconds where there is no socket. `anew`:
-   * what is known to be done may have gone, or be another database's. */
+  /** Everything the page shows, by REST: once after connecting, every few seconds where there is no socket. */
   async refresh(anew = false) {
     const { api, store } = this;
     return this.snapshot(async () => {

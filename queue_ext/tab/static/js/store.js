@@ -25,8 +25,7 @@ export class Store {
     this.listeners = { change: [], job: [], removed: [], failed: [], schedule: [], missing: [], emptied: [], anew: [] };
   }
 
-  /** Call `listener` at every "change", "job" (a job's news), "removed", "failed", "schedule", "missing" (a lane to look at), "emptied",
-   * "anew" (what was missed is known only as it is now). */
+  /** Call `listener` at every "change", "job" (a job's news), "removed", "failed", "schedule", "missing" (a lane to look at), "emptied", "anew" (after a snapshot). */
   on(what, listener) {
     this.listeners[what].push(listener);
   }
@@ -158,7 +157,7 @@ export class Store {
   }
 
   /** Take what REST or a greeting said. `complete(job)` tells which jobs we hold would be in it, if they still were.
-   * `lines`: [{ lane, ids, next, append }] for the lines in it. `anew`: what is done is no more than what it says. */
+   * `lines`: [{ lane, ids, next, append }] for the lines in it. `anew`: no more than it says is done. */
   applySnapshot(since, jobs, complete, lines = [], anew = false) {
     this.expected.delete(since);
     if (anew) for (const id of this.done.keys()) if (!since.jobs.has(id)) this.done.delete(id);
@@ -205,23 +204,24 @@ export class Store {
   }
 
   on_job(job) {
-    for (const since of this.expected) {
-      since.jobs.set(job.id, job);
-      since.lines.delete(job.queue);
-    }
+    this.newer(job);
     this.put(job);
     this.findPlace(job);
     this.tell("job", { job });
   }
 
   on_removed({ job_id: id, queue }) {
-    for (const since of this.expected) {
-      since.jobs.set(id, { id });
-      since.lines.delete(queue);
-    }
+    this.newer({ id, queue });
     this.forget(id);
     this.done.delete(id);
     this.tell("removed", { id });
+  }
+
+  newer(job) {
+    for (const since of this.expected) {
+      since.jobs.set(job.id, job);
+      since.lines.delete(job.queue);
+    }
   }
 
   on_result({ job_id: id, images }) {
