@@ -22,7 +22,7 @@ from queue_ext.pipelines import Progress
 
 from .support import DEADLINE, FakePipeline, Gate, Served, pictures, served, until
 
-ANN, BOB = "ann-is-my-secret-name", "bob-has-another-secret"
+ANN, BOB, CAROL = "ann-is-my-secret-name", "bob-has-another-secret", "carol-is-a-third-secret"
 NEWS = ("job", "result", "failed")
 QUIET = 0.6  # seconds without a push after which none is expected
 REQUEST = {"task": "txt2img", "payload": {"prompt": "x"}}
@@ -616,15 +616,21 @@ def test_what_is_told_while_hello_is_being_answered_lies_behind_its_cursor(
     run(scenario())
 
 
+def held_tail(found: Served) -> threading.Event:
+    """Events are published while it is set, as it is."""
+    publish, tail = threading.Event(), found.app.tail
+    at_once = tail._publish
+    tail._publish = lambda rows: (publish.wait(DEADLINE), at_once(rows))[1]  # type: ignore[method-assign]
+    publish.set()
+    return publish
+
+
 @pytest.mark.parametrize("back", [True, False])
 def test_a_job_that_was_cancelled_and_removed_at_once_is_told_of(gated: Served, gate: Gate, back: bool) -> None:
     """Nothing is left of it when its news is read."""
-    tail, owner, publish = gated.app.tail, Owner(owner_of(ANN)), threading.Event()
-    at_once = tail._publish
-    tail._publish = lambda rows: (publish.wait(DEADLINE), at_once(rows))[1]  # type: ignore[method-assign]
+    owner, publish = Owner(owner_of(ANN)), held_tail(gated)
 
     async def scenario() -> None:
-        publish.set()
         async with Browser(gated) as ann:
             await ann.asked("hello")
             _, waiting = await off_loop(enqueue, gated, ANN, 2)
@@ -681,17 +687,11 @@ def test_nobody_is_told_how_many_wait_in_a_queue_that_is_no_more(gated: Served, 
     run(scenario())
 
 
-CAROL = "carol-is-a-third-secret"
-
-
 def test_what_a_greeting_told_in_passing_is_told_again(gated: Served, gate: Gate) -> None:
     """It read a count and a place that had gone back to what others were told last when they were looked at again."""
-    tail, store, publish = gated.app.tail, gated.app.store, threading.Event()
-    at_once = tail._publish
-    tail._publish = lambda rows: (publish.wait(DEADLINE), at_once(rows))[1]  # type: ignore[method-assign]
+    store, publish = gated.app.store, held_tail(gated)
 
     async def scenario() -> None:
-        publish.set()
         await off_loop(enqueue, gated)
         await off_loop(gate.started.wait, 10)
         async with Browser(gated) as ann:
